@@ -1,0 +1,46 @@
+/**
+ * Operating failures: things that go wrong outside of this program. Each has a code, what may be done about it, and a
+ * sentence for the person. Expected outcomes are values, and bugs crash: neither is a `Failure`.
+ */
+export const failureCodes = {
+  'settings-invalid': 'never',
+  'fleet-file-invalid': 'never',
+  'database-unreachable': 'backoff',
+  'database-refused': 'never',
+  'database-conflict': 'now',
+  'schema-missing': 'never',
+  'schema-newer': 'never',
+  'schema-incompatible': 'never',
+  'embedded-postgres-failed': 'never',
+  'not-leader': 'backoff',
+  'git-missing': 'never',
+  'git-unreachable': 'backoff',
+  'git-refused': 'never',
+  'git-rejected': 'now',
+  'git-diverged': 'now',
+  'git-foreign-folder': 'never',
+  'git-corrupt': 'never',
+  'render-invalid': 'never',
+  'verify-differs': 'never',
+  'address-in-use': 'never',
+  'not-found': 'never',
+} as const satisfies Record<string, Retry>;
+
+/** `now`: observe and try again at once, a bounded number of times. `backoff`: later. `never`: a person must act. */
+export type Retry = 'now' | 'backoff' | 'never';
+export type FailureCode = keyof typeof failureCodes;
+
+export class Failure extends Error {
+  override readonly name = 'Failure';
+  readonly code: FailureCode;
+  readonly retry: Retry;
+  /** A sentence that says what to do; empty if `message` says it all. */
+  readonly mend: string;
+
+  constructor(code: FailureCode, message: string, options: { readonly mend?: string; readonly cause?: unknown } = {}) {
+    super(message, 'cause' in options ? { cause: options.cause } : {});
+    this.code = code;
+    this.retry = failureCodes[code];
+    this.mend = options.mend ?? '';
+  }
+}

@@ -1,0 +1,63 @@
+import type { Quarantined } from './fleet.ts';
+import type { Digest, Epoch, ProcessorId } from './ids.ts';
+import type { Justification, Phase, Placement, Target } from './placement.ts';
+import type { Evidence, ReasonCode, Rejection } from './reasons.ts';
+import type { NodeVerdict } from './snapshot.ts';
+import type { Instant } from './time.ts';
+
+/** What one cycle would do, and what it would not, as a value. `decide` writes it, `dory plan` prints it. */
+export interface Plan {
+  readonly at: Instant;
+  /** Sorted by node: every node's verdict now. */
+  readonly verdicts: readonly NodeVerdict[];
+  /** Sorted by node: those of `verdicts` that differ from what is recorded. */
+  readonly transitions: readonly NodeVerdict[];
+  /** Sorted by processor; at most one each. */
+  readonly changes: readonly Change[];
+  /** Sorted by processor: what should happen, and does not. */
+  readonly holds: readonly Hold[];
+  /** Holds that stop everything. While there is one, `changes` is empty. */
+  readonly refusals: readonly Refusal[];
+  /** Sorted by processor. */
+  readonly quarantined: readonly Quarantined[];
+  /** When time alone could change this plan; null if it can't. */
+  readonly wakeAt: Instant | null;
+}
+
+/**
+ * `place`: the first placement. `move`: a new epoch elsewhere. `stop`: leave a live target. `resume`: not leaving after
+ * all, same epoch. `update`: the manifest changes where it is. `remove`: no longer desired.
+ */
+export type ChangeKind = 'place' | 'move' | 'stop' | 'resume' | 'update' | 'remove';
+
+export interface Change extends Justification {
+  readonly kind: ChangeKind;
+  readonly processorId: ProcessorId;
+  readonly before: Placement | null;
+  /** Null when it is removed. */
+  readonly after: PlacementDraft | null;
+}
+
+/** A placement before `decide` gave it a revision and a date. */
+export interface PlacementDraft {
+  readonly target: Target;
+  readonly phase: Phase;
+  readonly epoch: Epoch;
+  readonly specDigest: Digest;
+}
+
+export interface Hold {
+  readonly processorId: ProcessorId;
+  readonly reason: ReasonCode;
+  readonly evidence: Evidence;
+  readonly rejected: readonly Rejection[];
+  /** True if a person has to act; false if time alone resolves it. */
+  readonly needsPerson: boolean;
+}
+
+export interface Refusal {
+  /** What `dory approve` takes. */
+  readonly subject: string;
+  readonly reason: ReasonCode;
+  readonly evidence: Evidence;
+}

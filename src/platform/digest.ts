@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto';
+import type { Digest } from '../model/ids.ts';
+
+/**
+ * JSON with the keys of every object in code-unit order, so that equal values have equal texts.
+ * `undefined` members are left out, as `JSON.stringify` does.
+ */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (typeof value === 'object' && value !== null) {
+    const members = Object.entries(value)
+      .filter(([, member]) => member !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+      .map(([key, member]) => `${JSON.stringify(key)}:${canonicalJson(member)}`);
+    return `{${members.join(',')}}`;
+  }
+  return JSON.stringify(value);
+}
+
+/** Hex SHA-256 of a text. */
+export function digestText(text: string): Digest {
+  return createHash('sha256').update(text).digest('hex') as Digest;
+}
+
+/** Hex SHA-256 of a value's canonical JSON. */
+export function digestOf(value: unknown): Digest {
+  return digestText(canonicalJson(value));
+}
+
+/** Git's name for a file's content in a SHA-1 repository. */
+export function blobName(content: Uint8Array): string {
+  return createHash('sha1').update(`blob ${String(content.length)}\0`).update(content).digest('hex');
+}
