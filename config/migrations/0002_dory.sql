@@ -6,7 +6,9 @@ create table dory.state (
   -- The newest revision that was decided; 0 before the first.
   revision bigint not null default 0,
   -- Raised by every decision transaction, also by those that change no manifest.
-  version bigint not null default 0
+  version bigint not null default 0,
+  -- Folders under `processors/`: flat, 64, 64x16. Chosen by the first decision, by the size of the fleet; never changes.
+  layout text check (layout in ('flat', '64', '64x16'))
 );
 insert into dory.state default values;
 

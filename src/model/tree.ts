@@ -19,3 +19,9 @@ export interface ManifestTree {
   /** SHA-256 over the sorted `path blob` lines. */
   readonly digest: Digest;
 }
+
+/**
+ * How files spread over folders under `processors/`: none, 64 of them, or 64 × 16. Chosen once, because Git's cost is
+ * the width of the directories that a change touches, and because an Argo CD Application should hold 500 to 1,000 objects.
+ */
+export type Layout = 'flat' | '64' | '64x16';
