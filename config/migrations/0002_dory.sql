@@ -3,6 +3,8 @@
 -- One row: raised by every decision, so that a reader sees in one comparison whether its copy is current.
 create table dory.state (
   only_row boolean primary key default true check (only_row),
+  -- Names this database as the owner of its folder in the repository.
+  owner uuid not null default gen_random_uuid(),
   -- The newest revision that was decided; 0 before the first.
   revision bigint not null default 0,
   -- Raised by every decision transaction, also by those that change no manifest.
