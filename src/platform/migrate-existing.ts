@@ -1,0 +1,90 @@
+import type { PoolClient } from 'pg';
+import { Failure } from '../model/failure.ts';
+
+/**
+ * The columns of the running system's tables that the program reads or writes. The others that the schema names may be missing:
+ * `sensors.location_point`, `sensors.metadata`, `processor_template_versions.build_config`, `edge_node_apps.state_storage_path`,
+ * `processors.terminated_at`.
+ */
+const requiredColumns: Readonly<Record<string, readonly string[]>> = {
+  processor_templates: ['id', 'slug', 'name'],
+  processor_template_versions: ['processor_template_id', 'image_uri', 'digest', 'version', 'runtime_config_template', 'is_active'],
+  sensors: ['id', 'sensor_type', 'connection_config'],
+  edge_nodes: ['id', 'organization_id', 'name', 'status', 'failover_enabled', 'failover_target_node_id', 'last_heartbeat_at'],
+  processors: [
+    'id', 'processor_template_id', 'node_type', 'node_id', 'k8s_namespace', 'k8s_pod_name', 'node_ip', 'sensor_id', 'status',
+    'health_status', 'last_health_check_at', 'consecutive_failures', 'created_at', 'updated_at',
+  ],
+  edge_node_apps: ['id', 'edge_node_id', 'processor_config_id', 'failover_enabled', 'status', 'current_processor_id'],
+  edge_node_events: ['id', 'edge_node_id', 'processor_config_id', 'event_type', 'details', 'created_at'],
+};
+
+/**
+ * Creates those tables of the running system that are absent, and leaves those that are there as they are. Part of a migration's
+ * transaction.
+ * @returns the names of the tables that were created
+ * @throws Failure `schema-incompatible` if a table that is there lacks a column that the program needs
+ */
+export async function existingSchemaMigration(client: PoolClient, sql: string): Promise<readonly string[]> {
+  const present = await presentTables(client);
+  await requireColumns(client, present);
+  const created: string[] = [];
+  for (const { table, text } of createStatements(sql)) {
+    if (present.has(table)) continue;
+    await client.query(withoutReferencesTo(present, text));
+    created.push(table);
+  }
+  if (created.includes('sensors')) await addLocationPoint(client);
+  return created;
+}
+
+interface CreateStatement {
+  readonly table: string;
+  readonly text: string;
+}
+
+/** One at a time, since `create table if not exists` asks for the privilege to create tables even where there is nothing to do. */
+function createStatements(sql: string): readonly CreateStatement[] {
+  return [...sql.matchAll(/^create table if not exists (\w+) \($.*?^\);$/gms)].map(([text, table = '']) => ({ table, text }));
+}
+
+/** A foreign key puts triggers on the table that it points to: none may point to a table that was there before. */
+function withoutReferencesTo(present: ReadonlySet<string>, text: string): string {
+  return text.replaceAll(/ references (\w+) \(\w+\)/g, (clause, table: string) => (present.has(table) ? '' : clause));
+}
+
+async function presentTables(client: PoolClient): Promise<ReadonlySet<string>> {
+  const { rows } = await client.query<{ name: string }>(
+    'select name from unnest($1::text[]) as name where to_regclass(quote_ident(name)) is not null',
+    [Object.keys(requiredColumns)],
+  );
+  return new Set(rows.map(({ name }) => name));
+}
+
+async function requireColumns(client: PoolClient, present: ReadonlySet<string>): Promise<void> {
+  const needed = Object.entries(requiredColumns).filter(([table]) => present.has(table));
+  const pairs = needed.flatMap(([table, columns]) => columns.map((column) => ({ table, column })));
+  const { rows } = await client.query<{ column: string }>(
+    `select n.table_name || '.' || n.column_name as column
+     from unnest($1::text[], $2::text[]) as n (table_name, column_name)
+     where not exists (
+       select from pg_attribute a
+       where a.attrelid = to_regclass(quote_ident(n.table_name)) and a.attname = n.column_name and a.attnum > 0 and not a.attisdropped
+     )`,
+    [pairs.map(({ table }) => table), pairs.map(({ column }) => column)],
+  );
+  if (rows.length === 0) return;
+  const missing = rows.map(({ column }) => column).join(', ');
+  throw new Failure('schema-incompatible', `The database has tables of the running system without columns that dory needs: ${missing}.`, {
+    mend: 'Add the columns, or check that the URL and search_path lead to the right database and schema.',
+  });
+}
+
+/** The type belongs to PostGIS, which is an extension of the database or is not there. */
+async function addLocationPoint(client: PoolClient): Promise<void> {
+  const { rows } = await client.query<{ schema: string }>(
+    "select quote_ident(n.nspname) as schema from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'postgis'",
+  );
+  const schema = rows[0]?.schema;
+  if (schema !== undefined) await client.query(`alter table sensors add column location_point ${schema}.geometry(Point, 4326)`);
+}

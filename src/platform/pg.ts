@@ -1,0 +1,111 @@
+import pg, { type Pool, type PoolClient } from 'pg';
+import { Failure } from '../model/failure.ts';
+import { databaseFailure } from './pg-failure.ts';
+
+export interface PoolOptions {
+  /** Most connections at once. */
+  readonly max: number;
+  /** A statement that runs longer is cancelled by the server; 0 for no limit. */
+  readonly statementTimeoutMs: number;
+  /** Shown in `pg_stat_activity`. */
+  readonly applicationName: string;
+}
+
+/** How long a new connection may take, TCP and authentication included, before the database counts as unreachable. */
+const connectTimeoutMs = 10_000;
+
+/**
+ * A pool that opens connections when they are needed: a database that is down is noticed by the first query.
+ * @throws Failure `settings-invalid` if `url` is no PostgreSQL URL.
+ */
+export function createPool(url: string, options: PoolOptions): Pool {
+  const pool = new pg.Pool({
+    connectionString: libpqUrl(url),
+    max: options.max,
+    application_name: options.applicationName,
+    statement_timeout: options.statementTimeoutMs,
+    connectionTimeoutMillis: connectTimeoutMs,
+    keepAlive: true,
+  });
+  // The pool has dropped the connection already, and the next query opens another one or says why it can't.
+  pool.on('error', () => undefined);
+  return pool;
+}
+
+/**
+ * The URL with `sslmode` read as libpq and Go's drivers read it (`require`: encrypted, no check of the certificate), so that
+ * a URL that works for the running system works here.
+ * @throws Failure `settings-invalid`; the message never shows the URL, which holds a password.
+ */
+export function libpqUrl(url: string): string {
+  // An error of URL() carries its input: keep it out of the failure.
+  if (!URL.canParse(url)) throw invalidUrl('it is not a URL');
+  const parsed = new URL(url);
+  if (!['postgres:', 'postgresql:'].includes(parsed.protocol)) throw invalidUrl(`its scheme is ${parsed.protocol}//`);
+  if (parsed.searchParams.has('sslmode')) parsed.searchParams.set('uselibpqcompat', 'true');
+  return parsed.href;
+}
+
+function invalidUrl(why: string): Failure {
+  return new Failure('settings-invalid', `The database URL can't be used: ${why}.`, {
+    mend: 'Write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded.',
+  });
+}
+
+export interface TransactionOptions {
+  readonly isolation?: 'read committed' | 'repeatable read' | 'serializable';
+  readonly readOnly?: boolean;
+}
+
+/**
+ * Runs `fn` in one transaction: commits if it resolves, rolls back if it throws.
+ * @throws Failure as `databaseFailure` maps it; what `fn` throws otherwise comes through unchanged.
+ */
+export async function inTransaction<T>(
+  pool: Pool,
+  options: TransactionOptions,
+  fn: (client: PoolClient) => Promise<T>,
+): Promise<T> {
+  const mode = options.readOnly === true ? 'read only' : 'read write';
+  return withClient(pool, async (client) => {
+    await client.query(`begin isolation level ${options.isolation ?? 'read committed'} ${mode}`);
+    const result = await fn(client);
+    await client.query('commit');
+    return result;
+  });
+}
+
+/**
+ * Lends one connection to `fn`. If `fn` throws, an open transaction is rolled back.
+ * @throws Failure as `databaseFailure` maps it.
+ */
+export async function withClient<T>(pool: Pool, fn: (client: PoolClient) => Promise<T>): Promise<T> {
+  try {
+    const client = await pool.connect();
+    // A connection that breaks while nothing runs on it says so by this event; the next query on it fails and tells us.
+    const onError = (): void => undefined;
+    client.on('error', onError);
+    let broken: Error | undefined;
+    try {
+      return await fn(client);
+    } catch (error) {
+      broken = await rollBack(client);
+      throw error;
+    } finally {
+      client.off('error', onError);
+      client.release(broken);
+    }
+  } catch (error) {
+    throw databaseFailure(error);
+  }
+}
+
+/** @returns why the connection can't be used again, if so: the caller throws the error that came before. */
+async function rollBack(client: PoolClient): Promise<Error | undefined> {
+  try {
+    await client.query('rollback');
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
