@@ -1,7 +1,7 @@
 import type { Digest, Epoch, NodeId, NodeName, ProcessorId, RevisionId } from './ids.ts';
 import type { ReasonCode, Evidence, Rejection } from './reasons.ts';
 import type { Instant } from './time.ts';
-import type { ProcessorSpec, Workload } from './fleet.ts';
+import type { Home, ProcessorSpec, Workload } from './fleet.ts';
 
 /** A node to run on. The name travels with the id because manifests name nodes, and a name can change. */
 export type Target =
@@ -48,6 +48,11 @@ export interface ManifestInput {
 export function sameTarget(a: Target, b: Target): boolean {
   if (a.kind === 'managed' || b.kind === 'managed') return a.kind === b.kind;
   return a.nodeId === b.nodeId;
+}
+
+export function isHome(home: Home, target: Target): boolean {
+  if (home.kind === 'managed' || target.kind === 'managed') return home.kind === target.kind;
+  return home.nodeId === target.nodeId;
 }
 
 /** For people: the node's name, or `managed`. */

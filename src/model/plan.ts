@@ -1,5 +1,5 @@
 import type { Quarantined } from './fleet.ts';
-import type { Digest, Epoch, ProcessorId } from './ids.ts';
+import type { Digest, Epoch, ProcessorId, RevisionId } from './ids.ts';
 import type { Justification, Phase, Placement, Target } from './placement.ts';
 import type { Evidence, ReasonCode, Rejection } from './reasons.ts';
 import type { NodeVerdict } from './snapshot.ts';
@@ -60,4 +60,12 @@ export interface Refusal {
   readonly subject: string;
   readonly reason: ReasonCode;
   readonly evidence: Evidence;
+}
+
+/** The row that a change leaves behind; null where the processor is removed. An update keeps why and since when it is there. */
+export function placementAfter(change: Change, revision: RevisionId, at: Instant): Placement | null {
+  const { processorId, after, before, reason } = change;
+  if (after === null) return null;
+  const kept = change.kind === 'update' && before !== null;
+  return { processorId, ...after, reason: kept ? before.reason : reason, since: kept ? before.since : at, revision };
 }

@@ -30,7 +30,6 @@ const sentences = {
   'fence-acknowledged': (e) => `stop acknowledged by the agent on ${text(e, 'target')} (${age(e, 'waitedMs')} after the request)`,
   'fence-silent': (e) => `silent on ${text(e, 'target')} for ${age(e, 'silentMs')} after it was told to stop`,
   'fence-confirmed': (e) => `stop on ${text(e, 'target')} confirmed by ${text(e, 'by')}`,
-  'fence-source-lost': (e) => `${text(e, 'node')} was lost while it was being left (heartbeat stale ${age(e, 'staleMs')})`,
   // Holds: what would happen, and does not
   'no-eligible-target': (e) => `must leave ${text(e, 'node')}, and nothing can take it`,
   'waiting-for-fence': (e) => `stopping on ${text(e, 'target')} since ${age(e, 'waitedMs')}; its agent must stop first`,

@@ -12,6 +12,8 @@ export const seconds = (s: number): Millis => (s * 1000) as Millis;
 /** How long after `earlier` the moment `later` is; negative if it is before. */
 export const elapsed = (earlier: Instant, later: Instant): Millis => (later - earlier) as Millis;
 export const after = (moment: Instant, wait: Millis): Instant => (moment + wait) as Instant;
+/** The first moment at which more than `wait` has passed since `moment`. */
+export const justAfter = (moment: Instant, wait: Millis): Instant => (moment + wait + 1) as Instant;
 export const latest = (a: Instant, b: Instant): Instant => (a > b ? a : b);
 
 /** The earlier of two moments, where null is "never". */
@@ -21,6 +23,9 @@ export function earliest(a: Instant | null, b: Instant | null): Instant | null {
   return a < b ? a : b;
 }
 
+/** `moment`, or half a second from `now` where it is already past: what it waits for (a receiver's report) is late. */
+export const soonAfter = (now: Instant, moment: Instant): Instant => latest(moment, (now + 500) as Instant);
+
 /** `2026-11-21T04:05:06Z`: UTC, whole seconds. */
 export function formatInstant(moment: Instant): string {
   return `${new Date(moment).toISOString().slice(0, 19)}Z`;
@@ -28,7 +33,7 @@ export function formatInstant(moment: Instant): string {
 
 /** For people: `0.4 s`, `63 s`, `5m10s`, `3h5m`, `2d4h`. */
 export function formatMillis(span: Millis): string {
-  if (span < 0) return `-${formatMillis(-span as Millis)}`;
+  if (span < 0) return `-${formatMillis(millis(0 - span))}`;
   if (span < 10_000 && span % 1000 !== 0) return `${(span / 1000).toFixed(1)} s`;
   const s = Math.round(span / 1000);
   if (s < 120) return `${String(s)} s`;

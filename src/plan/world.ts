@@ -1,0 +1,52 @@
+import type { EdgeNode, ProcessorSpec, Workload } from '../model/fleet.ts';
+import type { Digest, NodeId, ProcessorId } from '../model/ids.ts';
+import type { Snapshot, StopSignals } from '../model/snapshot.ts';
+import { isTransition, nodeHealth, type NodeHealth } from './health.ts';
+import type { NodeVerdict } from '../model/snapshot.ts';
+
+/** The snapshot with its lists indexed and every node judged: what the placement rules ask. */
+export interface World {
+  readonly snapshot: Snapshot;
+  readonly health: ReadonlyMap<NodeId, NodeHealth>;
+  readonly transitions: readonly NodeVerdict[];
+  readonly stopping: ReadonlyMap<ProcessorId, StopSignals>;
+  workloadOf(spec: ProcessorSpec): Workload;
+  /** Whether the switches of the processor's home let it fail over, and if not, which one is off. */
+  failoverSwitch(home: EdgeNode, workload: Workload): 'on' | 'off-node' | 'off-app';
+}
+
+export function indexWorld(snapshot: Snapshot): World {
+  const { fleet, intake, policy, at } = snapshot;
+  const signals = new Map(snapshot.nodes.map((node) => [node.nodeId, node]));
+  const health = new Map<NodeId, NodeHealth>();
+  const transitions: NodeVerdict[] = [];
+  for (const node of fleet.nodes) {
+    const own = signals.get(node.id);
+    if (own === undefined) throw new Error(`snapshot has no signals for node ${node.id}`);
+    const judged = nodeHealth({ node, signals: own, intake, policy, at });
+    health.set(node.id, judged);
+    if (isTransition(judged, own)) transitions.push(toVerdict(judged));
+  }
+  const workloads = new Map<Digest, Workload>(fleet.workloads.map((workload) => [workload.digest, workload]));
+  const off = new Set(fleet.switches.filter((s) => !s.failoverEnabled).map((s) => `${s.nodeId}/${s.templateId}`));
+  return {
+    snapshot,
+    health,
+    transitions,
+    stopping: new Map(snapshot.stopping.map((stop) => [stop.processorId, stop])),
+    workloadOf(spec) {
+      const workload = workloads.get(spec.workload);
+      if (workload === undefined) throw new Error(`snapshot has no workload ${spec.workload} of processor ${spec.id}`);
+      return workload;
+    },
+    failoverSwitch(home, workload) {
+      if (!home.failoverEnabled) return 'off-node';
+      return off.has(`${home.id}/${workload.templateId}`) ? 'off-app' : 'on';
+    },
+  };
+}
+
+/** A node's health without what only this stage needs. */
+export function toVerdict({ nodeId, verdict, since, reason, evidence }: NodeHealth): NodeVerdict {
+  return { nodeId, verdict, since, reason, evidence };
+}

@@ -1,0 +1,123 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import type { Change, Hold } from '../../src/model/plan.ts';
+import { targetName } from '../../src/model/placement.ts';
+import { plan } from '../../src/plan/plan.ts';
+import { span, testPolicy, World, type NodeDefinition, type ProcessorDefinition } from '../support/world.ts';
+
+/**
+ * A folder a scenario; its name is the sentence that it proves. `README.md` beside this file says what may stand in
+ * `scenario.yaml`. Every step must expect something, and whatever it doesn't mention must not happen.
+ */
+interface Scenario {
+  given: { nodes: Record<string, NodeDefinition | null>; processors: Record<string, ProcessorDefinition>; switchedOff?: string[]; policy?: Record<string, string> };
+  steps: Step[];
+}
+
+interface Step {
+  why?: string;
+  wait?: string;
+  silent?: string[];
+  beating?: string[];
+  neverBeaten?: string[];
+  decommission?: string[];
+  edit?: Record<string, Partial<ProcessorDefinition>>;
+  release?: string[];
+  break?: string[];
+  mend?: string[];
+  remove?: string[];
+  add?: Record<string, ProcessorDefinition>;
+  intake?: 'down' | 'up';
+  remote?: 'down' | 'up';
+  agents?: Record<string, 'silent' | 'unheard' | 'stopped' | 'beating'>;
+  confirm?: string[];
+  approve?: string[];
+  expect: { changes?: string[]; holds?: string[]; refusals?: string[]; verdicts?: Record<string, string>; nothing?: true };
+}
+
+const folder = import.meta.dirname;
+const names = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+
+describe.each(names)('%s', (name) => {
+  it('holds', () => {
+    const { given, steps } = parse(readFileSync(path.join(folder, name, 'scenario.yaml'), 'utf8')) as Scenario;
+    const world = build(given);
+    expect(steps.length).toBeGreaterThan(0);
+    for (const [index, step] of steps.entries()) {
+      act(world, step);
+      const result = plan(world.snapshot());
+      const seen = {
+        changes: result.changes.map(tellChange),
+        holds: result.holds.map(tellHold),
+        refusals: result.refusals.map(({ subject }) => subject),
+      };
+      const { changes = [], holds = [], refusals = [], verdicts = {} } = step.expect;
+      expect(seen, `step ${String(index + 1)}: ${step.why ?? ''}`).toEqual({ changes, holds, refusals });
+      const judged = Object.fromEntries(result.verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
+      expect(judged, `step ${String(index + 1)}`).toMatchObject(verdicts);
+      world.apply(result);
+      const again = plan(world.snapshot());
+      expect(again.changes, `step ${String(index + 1)}: the same facts again change nothing`).toEqual([]);
+    }
+  });
+});
+
+function build({ nodes, processors, switchedOff = [], policy = {} }: Scenario['given']): World {
+  const spans = Object.fromEntries(Object.entries(policy).map(([key, text]) => [key, span(text)]));
+  const world = new World({ ...testPolicy, ...spans });
+  for (const [name, definition] of Object.entries(nodes)) world.addNode(name, definition ?? {});
+  for (const [name, definition] of Object.entries(processors)) world.addProcessor(name, definition);
+  for (const key of switchedOff) world.switchesOff.add(key);
+  return world;
+}
+
+function act(world: World, step: Step): void {
+  for (const name of step.neverBeaten ?? []) world.node(name).beating = false;
+  for (const name of step.silent ?? []) world.node(name).beating = false;
+  for (const name of step.beating ?? []) world.node(name).beating = true;
+  for (const name of step.decommission ?? []) world.node(name).decommissioned = true;
+  for (const [name, definition] of Object.entries(step.add ?? {})) world.addProcessor(name, definition);
+  for (const [name, change] of Object.entries(step.edit ?? {})) Object.assign(processor(world, name), change);
+  for (const name of step.release ?? []) processor(world, name).release += 1;
+  for (const name of step.break ?? []) processor(world, name).broken = true;
+  for (const name of step.mend ?? []) processor(world, name).broken = false;
+  for (const name of step.remove ?? []) world.processors.delete(name);
+  for (const subject of step.approve ?? []) world.approved.add(subject);
+  if (step.intake === 'down') world.coveredSince = null;
+  if (step.remote !== undefined) world.remoteUp = step.remote === 'up';
+  for (const [name, behaviour] of Object.entries(step.agents ?? {})) {
+    const stop = world.stop(name);
+    stop.beating = behaviour === 'beating';
+    if (behaviour === 'unheard') stop.lastBeatAt = null;
+    if (behaviour === 'stopped') stop.acknowledgedAt = world.now;
+  }
+  for (const name of step.confirm ?? []) world.stop(name).confirmed = { at: world.now, by: 'ada' };
+  world.advance(step.wait === undefined ? 0 : span(step.wait));
+  if (step.intake === 'up') {
+    world.coveredSince = world.now;
+    world.beat();
+  }
+}
+
+function processor(world: World, name: string): ProcessorDefinition & { release: number; broken: boolean } {
+  const found = world.processors.get(name);
+  if (found === undefined) throw new Error(`no processor ${name} in this world`);
+  return found;
+}
+
+/** `cam-1 move edge-1 → managed (epoch 2) heartbeat-stale; not edge-2: never-reported` */
+function tellChange({ kind, processorId, before, after, reason, rejected, evidence }: Change): string {
+  const from = before === null ? null : targetName(before.target);
+  const to = after === null ? null : targetName(after.target);
+  const places = from !== null && to !== null && from !== to ? `${from} → ${to}` : (to ?? from ?? '');
+  const fence = typeof evidence['fence'] === 'string' ? ` after ${evidence['fence']}` : '';
+  const why = rejected.map((r) => `; not ${targetName(r.target)}: ${r.reason}`).join('');
+  return `${processorId} ${kind} ${places} (epoch ${String(after?.epoch ?? before?.epoch)}) ${reason}${fence}${why}`;
+}
+
+function tellHold({ processorId, reason, needsPerson, rejected }: Hold): string {
+  const why = rejected.map((r) => `; not ${targetName(r.target)}: ${r.reason}`).join('');
+  return `${processorId} ${reason}${needsPerson ? ' (needs a person)' : ''}${why}`;
+}
