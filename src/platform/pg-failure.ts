@@ -31,14 +31,17 @@ const bySqlState: Readonly<Record<string, Verdict>> = {
   '42703': { code: 'schema-incompatible', mend: 'Compare the table with the schema in the documentation.' }, // undefined_column
 };
 
+/** A socket of this machine that is not there, or not ours. */
+const bySocketErrno: Readonly<Record<string, Verdict>> = { ENOENT: unreachable, EACCES: refused };
+
 const byErrno: Readonly<Record<string, Verdict>> = {
   ...Object.fromEntries(
-    ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ENETDOWN', 'ENOTFOUND', 'EAI_AGAIN', 'ENOENT'].map(
+    ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ENETDOWN', 'ENOTFOUND', 'EAI_AGAIN'].map(
       (errno) => [errno, unreachable],
     ),
   ),
   ...Object.fromEntries(
-    ['SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID', 'EACCES'].map(
+    ['SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID'].map(
       (errno) => [errno, refused],
     ),
   ),
@@ -46,7 +49,7 @@ const byErrno: Readonly<Record<string, Verdict>> = {
 
 /** What the driver says without a code, by how its sentence begins. */
 const byMessage: readonly (readonly [RegExp, Verdict])[] = [
-  [/^Connection terminated|^timeout exceeded when trying to connect|^Client has encountered a connection error|^Client was closed/, unreachable],
+  [/^Connection terminated|^timeout exceeded when trying to connect|^Client has encountered a connection error|^Client was closed|^Query read timeout/, unreachable],
   [/^SASL: |^The server does not support SSL connections/, refused],
 ];
 
@@ -63,7 +66,8 @@ export function databaseFailure(error: unknown): unknown {
 
 function judge(error: Error): Verdict | undefined {
   const code = codeOf(error);
-  const known = bySqlState[code] ?? byErrno[code];
+  const onConnect = 'syscall' in error && error.syscall === 'connect';
+  const known = bySqlState[code] ?? byErrno[code] ?? (onConnect ? bySocketErrno[code] : undefined);
   if (known !== undefined) return known;
   if (/^[0-9A-Z]{5}$/.test(code) && bySqlState[code.slice(0, 2)] !== undefined) return bySqlState[code.slice(0, 2)];
   return byMessage.find(([pattern]) => pattern.test(error.message))?.[1];

@@ -12,7 +12,7 @@ export interface PoolOptions {
 }
 
 /** How long a new connection may take, TCP and authentication included, before the database counts as unreachable. */
-const connectTimeoutMs = 10_000;
+export const connectTimeoutMs = 10_000;
 
 /**
  * A pool that opens connections when they are needed: a database that is down is noticed by the first query.
@@ -108,4 +108,9 @@ async function rollBack(client: PoolClient): Promise<Error | undefined> {
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }
+}
+
+/** Cuts rows into runs of at most `size`, so that no statement grows with the fleet. */
+export function* inBatches<T>(rows: readonly T[], size: number): Generator<readonly T[]> {
+  for (let from = 0; from < rows.length; from += size) yield rows.slice(from, from + size);
 }
