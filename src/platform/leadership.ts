@@ -124,12 +124,12 @@ export function createLeadership(options: LeadershipOptions): Leadership {
   };
 
   const run = async (): Promise<void> => {
-    let told: Lease | null = null;
+    let told: number | undefined;
     while (!stopping.signal.aborted) {
       state.held = await nextHold(options, timing, state.held);
       const now = current();
-      if (now?.epoch !== told?.epoch) announce(options, now);
-      told = now;
+      if (now?.epoch !== told) announce(options, now);
+      told = now?.epoch;
       // Contenders for one lease spread out; a holder keeps its pace.
       const pause = state.held === null ? timing.renewEvery * (0.5 + options.random.fraction() / 2) : timing.renewEvery;
       await clock.sleep(millis(pause), stopping.signal).catch(() => undefined);
