@@ -54,6 +54,17 @@ export function isCapability(text: string): boolean {
   return text.length <= 63 && capability.test(text);
 }
 
+const unreadable = /[\u0000\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]|\p{Surrogate}/u;
+const readAsNumber = /^[-+]?(?:0[oOXB][\da-fA-F_]+|_[\d_]+|\.[\d_]+[eE][-+]?[\d_]+)$/;
+
+/**
+ * Text that comes through a manifest unharmed. Kubernetes' YAML reader refuses some characters, takes others for line
+ * breaks, and reads a few texts as numbers (`0o17`, `.5e3`) that the printer does not know to quote.
+ */
+export function isManifestText(text: string): boolean {
+  return !unreadable.test(text) && !readAsNumber.test(text);
+}
+
 const pathPart = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
 const hostPart = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
 const registry = `(?:${hostPart}(?:\\.${hostPart})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?`;
