@@ -1,0 +1,63 @@
+import type { z } from 'zod';
+import { editDistance, nearest } from './nearest.ts';
+import { settingKeys } from './settings-keys.ts';
+import type { Settings } from './settings-schema.ts';
+
+/**
+ * What is wrong with a value, as lines for a person: key, value unless it is secret, where it was given, and what it must be.
+ * `valueAt` and `originOf` answer for a path such as `git.branch`.
+ */
+export function describeIssue(issue: z.core.$ZodIssue, valueAt: (path: string) => unknown, originOf: (path: string) => string): readonly string[] {
+  const path = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((name) => {
+      const unknown = path === '' ? name : `${path}.${name}`;
+      const meant = nearestKey(unknown);
+      return `${unknown} (${originOf(unknown)}): there is no such setting${meant === null ? '' : `; did you mean ${meant}?`}`;
+    });
+  }
+  const key = settingKeys.find((candidate) => path === candidate.path || path.startsWith(`${candidate.path}.`));
+  if (key === undefined) return [`${path} (${originOf(path)}) must be a section of settings`];
+  const value = valueAt(key.path);
+  const shown = key.secret || value === undefined ? '' : ` is ${shorten(JSON.stringify(value))} and`;
+  return [`${key.path} (${originOf(key.path)})${shown} must be ${issue.message}`];
+}
+
+/** A path, or the last name of one, that looks like what was written; sections count as well. */
+function nearestKey(unknown: string): string | null {
+  const paths = settingKeys.flatMap(({ path }) => [path, ...(path.includes('.') ? [path.slice(0, path.lastIndexOf('.'))] : [])]);
+  const sameName = paths.find((path) => path.split('.').at(-1) === unknown.split('.').at(-1));
+  return nearest(unknown, paths) ?? sameName ?? null;
+}
+
+/**
+ * Variables that look like one of ours and are not: with two letters wrong it is a slip, with more it may be anybody's, such as
+ * those that Kubernetes makes for a Service named `dory-…`.
+ */
+export function misspelledVariables(env: Readonly<Record<string, string | undefined>>, others: readonly string[]): readonly string[] {
+  const known = [...settingKeys.map(({ variable }) => variable), ...others];
+  return Object.keys(env)
+    .filter((name) => name.startsWith('DORY_') && !known.includes(name))
+    .sort()
+    .flatMap((name) => {
+      const meant = known.find((candidate) => editDistance(name, candidate) <= 2);
+      return meant === undefined ? [] : [`${name}: there is no such variable; did you mean ${meant}?`];
+    });
+}
+
+/** What is wrong with settings together, each of which is valid by itself. */
+export function conflicts(settings: Settings): readonly string[] {
+  const { git, failover } = settings;
+  const plain = git.url?.startsWith('http://') === true && !/^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?:[:/]|$)/.test(git.url);
+  const rules: readonly (readonly [boolean, string])[] = [
+    [git.token !== null && git.tokenFile !== null, 'git.token and git.tokenFile: set one of them'],
+    [plain && (git.token !== null || git.tokenFile !== null), 'git.url: a token must not travel over http; use https'],
+    [failover.heartbeatGap > failover.heartbeatStale, 'failover.heartbeatGap must not be longer than failover.heartbeatStale'],
+    [failover.intakeFresh >= failover.heartbeatStale, 'failover.intakeFresh must be shorter than failover.heartbeatStale'],
+  ];
+  return rules.filter(([wrong]) => wrong).map(([, line]) => line);
+}
+
+function shorten(text: string): string {
+  return text.length <= 80 ? text : `${text.slice(0, 79)}…`;
+}
