@@ -15,7 +15,7 @@ export interface EmbeddedPostgres {
   /** The superuser's URL of the database `dory`, with its password. */
   readonly url: string;
   /** Ends all connections and the server; its data stays. May be called again. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 export interface EmbeddedPostgresOptions {

@@ -27,7 +27,7 @@ const weakVariables: Readonly<Record<string, string>> = { kubeconfig: 'KUBECONFI
 export const settingKeys: readonly SettingKey[] = keysOf(settingsSchema, []);
 
 function keysOf(section: z.ZodObject, above: readonly string[]): SettingKey[] {
-  return Object.entries(section.shape).flatMap(([name, schema]) => {
+  return Object.entries<z.core.$ZodType>(section.shape).flatMap(([name, schema]) => {
     const parts = [...above, name];
     return schema instanceof z.ZodObject ? keysOf(schema, parts) : [keyOf(parts, schema)];
   });

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseDocument } from 'yaml';
+import { parse } from 'yaml';
 import { Failure } from '../model/failure.ts';
 import { packageRoot } from './package-root.ts';
 import { conflicts, describeIssue, misspelledVariables } from './settings-problems.ts';
@@ -91,12 +91,17 @@ function layer(keys: readonly SettingKey[], read: (key: SettingKey) => unknown, 
 }
 
 function fileLayer(file: SettingsFile): Layer {
-  const document = parseDocument(file.text);
-  const [error] = document.errors;
-  if (error !== undefined) throw new Failure('settings-invalid', `${file.name} is not YAML: ${error.message}`);
-  const values: unknown = document.toJS() ?? {};
+  const values = parseYaml(file) ?? {};
   if (!isSection(values)) throw new Failure('settings-invalid', `${file.name} must hold settings, as config/defaults.yaml does.`);
   return { values: typed(values), origin: () => file.name };
+}
+
+function parseYaml(file: SettingsFile): unknown {
+  try {
+    return parse(file.text);
+  } catch (error) {
+    throw new Failure('settings-invalid', `${file.name} is not YAML: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
 }
 
 /**
@@ -106,10 +111,15 @@ function fileLayer(file: SettingsFile): Layer {
 function typed(values: Section): Section {
   return settingKeys.reduce<Section>((tree, { path, schema }) => {
     const value = at(tree, path);
-    const readings = typeof value === 'string' ? [value, parseDocument(value).toJS() as unknown, value.split(',')] : [value, String(value)];
-    const taken = value === undefined || value === null ? undefined : readings.find((reading) => accepts(schema, reading));
+    const taken = readings(value).find((reading) => accepts(schema, reading));
     return taken === undefined || taken === value ? tree : over(tree, nested(path, taken));
   }, values);
+}
+
+/** What a value may stand for, the likeliest first. */
+function readings(value: unknown): readonly unknown[] {
+  if (typeof value === 'string') return [value, value === 'true' || (value === 'false' ? false : Number(value)), value.split(',')];
+  return typeof value === 'number' ? [value, String(value)] : [];
 }
 
 /** An empty variable or flag sets nothing: manifests can't leave one out. */

@@ -15,7 +15,7 @@ import type { Home } from './home.ts';
 export interface Server {
   readonly port: number;
   /** Ends all connections and waits until the server is gone. May be called again. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 export interface ServerContext {
