@@ -1,0 +1,170 @@
+import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Failure } from '../model/failure.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Log } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { Health } from './health.ts';
+import { directives, messages, parseBeat, type FieldProblem, type HeartbeatAnswer, type Parsed } from './heartbeat.ts';
+import type { HeartbeatIntake } from './intake.ts';
+import { parseReference, parseRegistration, type NodeOutcome, type NodeRegistry } from './nodes.ts';
+
+export interface HttpServerOptions {
+  readonly intake: HeartbeatIntake;
+  readonly nodes: NodeRegistry;
+  readonly health: Health;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits: HttpLimits;
+}
+
+export interface HttpLimits {
+  readonly bodyBytes: number;
+  /** A request must have arrived within this time. */
+  readonly requestTimeoutMs: number;
+  /** An idle connection is kept this long. */
+  readonly keepAliveMs: number;
+}
+
+/** A heartbeat is some 300 bytes; an agent sends one every 5 to 10 s on one connection, which then outlives a few pauses. */
+export const defaultHttpLimits: HttpLimits = { bodyBytes: 64 * 1024, requestTimeoutMs: 10_000, keepAliveMs: 75_000 };
+
+const paths = {
+  heartbeat: '/api/v1/edge/heartbeat',
+  register: '/api/v1/edge/nodes',
+  decommission: '/api/v1/edge/nodes/decommission',
+  metrics: '/metrics',
+  healthz: '/healthz',
+  readyz: '/readyz',
+  livez: '/livez',
+} as const;
+
+/** The methods of every path that exists: all others are 405. */
+const methods: ReadonlyMap<string, string> = new Map([
+  ...[paths.heartbeat, paths.register, paths.decommission].map((path) => [path, 'POST'] as const),
+  ...[paths.metrics, paths.healthz, paths.readyz, paths.livez].map((path) => [path, 'GET, HEAD'] as const),
+]);
+
+/** A request that is answered with an error of the client's. */
+class Refusal extends Error {
+  readonly statusCode: number;
+  readonly code: string;
+  readonly problems: readonly FieldProblem[];
+
+  constructor(statusCode: number, code: string, message: string, problems: readonly FieldProblem[] = []) {
+    super(message);
+    this.statusCode = statusCode;
+    this.code = code;
+    this.problems = problems;
+  }
+}
+
+/** The HTTP server, not listening yet. Errors are `{"error": code, "message": …, "problems": [{"field", "value", "mend"}]}`. */
+export function createHttpServer(options: HttpServerOptions): FastifyInstance {
+  const { limits } = options;
+  const app = fastify({
+    bodyLimit: limits.bodyBytes,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    // Agents keep their connections: a shutdown does not wait for them.
+    forceCloseConnections: 'idle',
+    logger: false,
+  });
+  acceptJson(app);
+  answerErrors(app, options);
+  addProbes(app, options);
+  addEdgeApi(app, options);
+  return app;
+}
+
+/** Whatever the content type says: existing clients do not always set it. */
+function acceptJson(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, JSON.parse(body.toString()));
+    } catch (error) {
+      done(new Refusal(400, 'invalid-json', `The body is not JSON: ${error instanceof Error ? error.message : String(error)}`));
+    }
+  });
+}
+
+function answerErrors(app: FastifyInstance, { metrics, log }: HttpServerOptions): void {
+  const unmatched = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const path = request.url.split('?', 1)[0] ?? '';
+    const allowed = methods.get(path);
+    if (allowed === undefined) return refuse(reply, new Refusal(404, 'not-found', `There is nothing at ${path.slice(0, 200)}.`));
+    const refusal = new Refusal(405, 'method-not-allowed', `${path} takes ${allowed}, not ${request.method}.`);
+    return refuse(reply.header('allow', allowed), refusal);
+  };
+  // Before the body is read, so that no body, however large or broken, hides the answer.
+  app.addHook('onRequest', async (request, reply) => (request.is404 ? unmatched(request, reply) : undefined));
+  app.setNotFoundHandler(unmatched);
+
+  app.setErrorHandler(async (error: Error & { readonly statusCode?: number; readonly code?: string }, request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status < 500 && request.url.startsWith(paths.heartbeat)) metrics.heartbeats.inc({ result: 'refused' });
+    if (error instanceof Refusal) return refuse(reply, error);
+    if (status === 413) return refuse(reply, new Refusal(413, 'body-too-large', 'The body is larger than 64 KB.'));
+    if (status < 500) return refuse(reply, new Refusal(status, 'invalid-request', error.message));
+    log.error({ err: error, method: request.method, path: request.url }, 'a request failed');
+    if (!(error instanceof Failure)) return refuse(reply, new Refusal(500, 'internal', 'The request failed; the log says why.'));
+    return refuse(reply.header('retry-after', '5'), new Refusal(503, error.code, error.message));
+  });
+}
+
+function refuse(reply: FastifyReply, { statusCode, code, message, problems }: Refusal): FastifyReply {
+  return reply.code(statusCode).send({ error: code, message, ...(problems.length > 0 ? { problems } : {}) });
+}
+
+function addProbes(app: FastifyInstance, { health, metrics }: HttpServerOptions): void {
+  app.get(paths.metrics, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
+  app.get(paths.livez, () => ({ status: 'ok' }));
+  app.get(paths.healthz, () => ({ status: 'ok' }));
+  app.get(paths.readyz, async (_request, reply) => {
+    const because = await health.ready();
+    return because === null ? { status: 'ready' } : reply.code(503).send({ status: 'not ready', because });
+  });
+}
+
+function addEdgeApi(app: FastifyInstance, { intake, nodes, clock }: HttpServerOptions): void {
+  app.post(paths.heartbeat, async (request) => {
+    const answer = await intake.record(accepted(parseBeat(request.body)));
+    return heartbeatBody(answer, clock.now() / 1000);
+  });
+  app.post(paths.register, async (request, reply) => nodeReply(reply, await nodes.register(accepted(parseRegistration(request.body)))));
+  app.post(paths.decommission, async (request, reply) => nodeReply(reply, await nodes.decommission(accepted(parseReference(request.body)))));
+}
+
+function accepted<T>(parsed: Parsed<T>): T {
+  if (parsed.ok) return parsed.value;
+  throw new Refusal(400, 'invalid-field', parsed.problems.map(({ field, mend }) => `${field}: ${mend}`).join(' '), parsed.problems);
+}
+
+/** Members beyond the first three are ours; the SDK reads `message` and leaves out what it does not know. */
+function heartbeatBody({ standing, placementEpoch }: HeartbeatAnswer, unixSeconds: number): object {
+  const message = messages[standing];
+  return {
+    acknowledged: true,
+    orchestrator_time: unixSeconds,
+    directive: directives[standing],
+    placement_epoch: placementEpoch,
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+function nodeReply(reply: FastifyReply, outcome: NodeOutcome): FastifyReply {
+  switch (outcome.kind) {
+    case 'created':
+      return reply.code(201).send(outcome.node);
+    case 'changed':
+    case 'unchanged':
+      return reply.code(200).send(outcome.node);
+    case 'missing':
+      throw new Refusal(404, 'not-found', 'There is no such node.');
+    case 'invalid':
+      throw new Refusal(400, 'invalid-field', outcome.problem.mend, [outcome.problem]);
+    case 'conflict':
+      throw new Refusal(409, 'conflict', outcome.problem.mend, [outcome.problem]);
+  }
+}
