@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parse } from 'yaml';
+import { LineCounter, YAMLParseError, parse } from 'yaml';
 import { Failure } from '../model/failure.ts';
 import { packageRoot } from './package-root.ts';
 import { conflicts, describeIssue, misspelledVariables } from './settings-problems.ts';
@@ -97,10 +97,14 @@ function fileLayer(file: SettingsFile): Layer {
 }
 
 function parseYaml(file: SettingsFile): unknown {
+  const lineCounter = new LineCounter();
   try {
-    return parse(file.text);
+    // Pretty errors quote the line, which may hold a token.
+    return parse(file.text, { prettyErrors: false, lineCounter });
   } catch (error) {
-    throw new Failure('settings-invalid', `${file.name} is not YAML: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    if (!(error instanceof Error)) throw error;
+    const line = error instanceof YAMLParseError ? `:${String(lineCounter.linePos(error.pos[0]).line)}` : '';
+    throw new Failure('settings-invalid', `${file.name}${line} is not YAML: ${error.message}`);
   }
 }
 
@@ -118,7 +122,8 @@ function typed(values: Section): Section {
 
 /** What a value may stand for, the likeliest first. */
 function readings(value: unknown): readonly unknown[] {
-  if (typeof value === 'string') return [value, value === 'true' || (value === 'false' ? false : Number(value)), value.split(',')];
+  if (value === 'true' || value === 'false') return [value, value === 'true'];
+  if (typeof value === 'string') return [value, ...(/^\d+$/.test(value) ? [Number(value)] : []), value.split(',')];
   return typeof value === 'number' ? [value, String(value)] : [];
 }
 

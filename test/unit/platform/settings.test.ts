@@ -176,8 +176,22 @@ test.each(['-x', 'a..b', 'a//b', 'a/', 'a.lock', 'a.lock/b', 'a b', '/a', 'a/.b'
   expect(problems({ env: { DORY_GIT_BRANCH: branch } })).toHaveLength(1);
 });
 
+test.each(["http: { port: '' }", 'managedPool: { gpu: 1 }', 'pollInterval: 10'])('%s is wrong', (text) => {
+  expect(problems({ file: yaml(text) })).toHaveLength(1);
+});
+
 test.each(['- a list', '"text"', 'a: [', 'a: 1\na: 2', 'a: *b'])('a file that holds no settings is refused: %j', (text) => {
   expect(() => resolve({ file: yaml(text) })).toThrow(expect.objectContaining({ code: 'settings-invalid' }) as Error);
+});
+
+test('a file that is no YAML is named with the line, and not quoted', () => {
+  try {
+    resolve({ file: yaml('git:\n  token: hunter2: x\n') });
+    expect.unreachable();
+  } catch (error) {
+    expect(String(error)).toContain('dory.yaml:2');
+    expect(String(error)).not.toContain('hunter2');
+  }
 });
 
 test('an empty file is one', () => {
