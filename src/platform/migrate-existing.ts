@@ -28,14 +28,27 @@ const requiredColumns: Readonly<Record<string, readonly string[]>> = {
 export async function existingSchemaMigration(client: PoolClient, sql: string): Promise<readonly string[]> {
   const present = await presentTables(client);
   await requireColumns(client, present);
-  const created: string[] = [];
-  for (const { table, text } of createStatements(sql)) {
-    if (present.has(table)) continue;
-    await client.query(withoutReferencesTo(present, text));
-    created.push(table);
-  }
-  if (created.includes('sensors')) await addLocationPoint(client);
-  return created;
+  const absent = createStatements(sql).filter(({ table }) => !present.has(table));
+  if (absent.length === 0) return [];
+  const searchPath = await leaveOurSchema(client);
+  for (const { text } of absent) await client.query(withoutReferencesTo(present, text));
+  if (!present.has('sensors')) await addLocationPoint(client);
+  await client.query("select set_config('search_path', $1, true)", [searchPath]);
+  return absent.map(({ table }) => table);
+}
+
+/**
+ * A search path starts with the schema that is named like the role, and both may be `dory`: the running system's tables would land
+ * among our own.
+ * @returns the search path before
+ */
+async function leaveOurSchema(client: PoolClient): Promise<string> {
+  const { rows } = await client.query<{ before: string; without: string }>(
+    `select current_setting('search_path') as before, string_agg(quote_ident(name), ', ' order by place) as without
+     from unnest(current_schemas(false)) with ordinality as s (name, place) where name <> 'dory'`,
+  );
+  await client.query("select set_config('search_path', $1, true)", [rows[0]?.without ?? 'public']);
+  return rows[0]?.before ?? '';
 }
 
 interface CreateStatement {
@@ -66,11 +79,12 @@ async function requireColumns(client: PoolClient, present: ReadonlySet<string>):
   const pairs = needed.flatMap(([table, columns]) => columns.map((column) => ({ table, column })));
   const { rows } = await client.query<{ column: string }>(
     `select n.table_name || '.' || n.column_name as column
-     from unnest($1::text[], $2::text[]) as n (table_name, column_name)
+     from unnest($1::text[], $2::text[]) with ordinality as n (table_name, column_name, place)
      where not exists (
        select from pg_attribute a
        where a.attrelid = to_regclass(quote_ident(n.table_name)) and a.attname = n.column_name and a.attnum > 0 and not a.attisdropped
-     )`,
+     )
+     order by n.place`,
     [pairs.map(({ table }) => table), pairs.map(({ column }) => column)],
   );
   if (rows.length === 0) return;

@@ -58,11 +58,12 @@ export function hurryingClock(): Clock & { readonly slept: readonly Millis[] } {
     slept,
     now: () => instant(time),
     monotonic: () => millis(time),
-    sleep: (span, signal) => {
+    // A promise that rejects, as that of the real clock does: never an error thrown at once.
+    sleep: async (span, signal) => {
+      await Promise.resolve();
       signal?.throwIfAborted();
       time += span;
       slept.push(span);
-      return Promise.resolve();
     },
   };
 }

@@ -1,0 +1,67 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { listen, type Listener } from '../../../src/platform/listen.ts';
+import { silentLog } from '../../../src/platform/log.ts';
+import { fixedRandom, hurryingClock, manualClock } from '../../support/clock.ts';
+import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
+
+let db: TestDatabase;
+beforeEach(async () => {
+  db = await testDatabase();
+});
+afterEach(async () => {
+  await db.close();
+});
+
+/** A listener whose notifications can be awaited one by one. */
+function listening(url: string): Listener & { readonly next: () => Promise<string | null> } {
+  const queue: (string | null)[] = [];
+  const waiting: ((payload: string | null) => void)[] = [];
+  const onNotify = (payload: string | null): void => {
+    const waiter = waiting.shift();
+    if (waiter === undefined) queue.push(payload);
+    else waiter(payload);
+  };
+  const listener = listen({ url, channel: 'dory', onNotify, clock: hurryingClock(), random: fixedRandom(0), log: silentLog });
+  const next = (): Promise<string | null> => {
+    const payload = queue.shift();
+    return payload === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(payload);
+  };
+  return { ...listener, next };
+}
+
+test('says that it listens, then each notification; our own tables send them', async () => {
+  const listener = listening(db.url);
+  expect(await listener.next()).toBeNull();
+  await db.pool.query("notify dory, 'hello'");
+  expect(await listener.next()).toBe('hello');
+  await db.pool.query("insert into dory.approvals (subject, approved_by, reason, expires_at) values ('empty-result', 'ops', 'moving', now())");
+  expect(await listener.next()).toBe('approvals');
+  await listener.close();
+});
+
+test('a connection that is killed is opened again, and says that it may have missed something', async () => {
+  const listener = listening(db.url);
+  expect(await listener.next()).toBeNull();
+  await db.pool.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'dory-listen' and datname = current_database()");
+  expect(await listener.next()).toBeNull();
+  await db.pool.query("notify dory, 'again'");
+  expect(await listener.next()).toBe('again');
+  await listener.close();
+});
+
+test('closing leaves no connection', async () => {
+  const listener = listening(db.url);
+  await listener.next();
+  await listener.close();
+  const { rows } = await db.pool.query("select pid from pg_stat_activity where application_name = 'dory-listen' and datname = current_database()");
+  expect(rows).toEqual([]);
+});
+
+test('closing ends the wait for a server that can not be reached', async () => {
+  const clock = manualClock();
+  const url = new URL(db.url);
+  url.port = '1';
+  const listener = listen({ url: url.href, channel: 'dory', onNotify: () => expect.unreachable(), clock, random: fixedRandom(1), log: silentLog });
+  await clock.asleep();
+  await listener.close();
+});
