@@ -46,7 +46,7 @@ export function ownSensorEnv(sensorEnv: readonly EnvVar[]): readonly EnvVar[] {
 
 /** Kubernetes expands `$(NAME)` and reads `$$` as `$`. A sensor's settings are data: they arrive as they are. */
 export function literal(value: string): string {
-  return value.replace(/\$(?=[$(])/g, '$$$$');
+  return value.includes('$') ? value.replace(/\$(?=[$(])/g, '$$$$') : value;
 }
 
 function envVar(variable: EnvVar, print: (value: string) => string): k8s.EnvVar {

@@ -55,11 +55,11 @@ export function isCapability(text: string): boolean {
 }
 
 const unreadable = /[\u0000\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]|\p{Surrogate}/u;
-const readAsNumber = /^[-+]?(?:0[oOXB][\da-fA-F_]+|_[\d_]+|\.[\d_]+[eE][-+]?[\d_]+)$/;
+const readAsNumber = /^[-+]?0[oOXB][\da-fA-F_]+$|^[-+]_[\d_]+$/;
 
 /**
  * Text that comes through a manifest unharmed. Kubernetes' YAML reader refuses some characters, takes others for line
- * breaks, and reads a few texts as numbers (`0o17`, `.5e3`) that the printer does not know to quote.
+ * breaks, and reads a few texts as numbers (`0o17`, `0X1F`) that the printer does not know to quote.
  */
 export function isManifestText(text: string): boolean {
   return !unreadable.test(text) && !readAsNumber.test(text);
