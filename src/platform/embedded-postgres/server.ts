@@ -9,7 +9,7 @@ import { Failure } from '../../model/failure.ts';
 import { millis } from '../../model/time.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
-import { exists } from './files.ts';
+import { isSystemError } from './files.ts';
 import type { Home } from './home.ts';
 
 export interface Server {
@@ -49,21 +49,21 @@ const portAttempts = 5;
 /** What the server said last is kept for the error message. */
 const keptLines = 20;
 
-/** A server whose owner was killed is ending: it needs a moment for its checkpoint. One that stays is in use. */
-const takeoverPatience = millis(5_000);
-const takeoverPause = millis(100);
+/** A server whose owner was killed learns it at once; one that is still at work after this has an owner. */
+const takeoverPatience = millis(1_000);
+const takeoverPause = millis(50);
 
 /** @throws Failure `embedded-postgres-failed` */
 export async function startServer(context: ServerContext): Promise<Server> {
   const { home, clock } = context;
-  const deadline = clock.monotonic() + takeoverPatience;
+  const start = clock.monotonic();
   for (let attempt = 1; ; attempt++) {
     const outcome = await tryStart(context, await freePort());
     if ('port' in outcome) return outcome;
     if (/could not bind .*Address already in use/.test(outcome.output) && attempt < portAttempts) continue;
     if (!/lock file ".*" already exists|pre-existing shared memory block/.test(outcome.output)) throw startFailed(home, outcome.output);
-    if (clock.monotonic() > deadline) throw inUse(home);
-    await dropStaleLock(dataFolder(home));
+    const patience = (await predecessor(dataFolder(home))) === 'ending' ? stopPatience : takeoverPatience;
+    if (clock.monotonic() - start > patience) throw inUse(home);
     await clock.sleep(takeoverPause);
   }
 }
@@ -81,14 +81,25 @@ function inUse(home: Home): Failure {
 }
 
 /**
- * PostgreSQL takes its lock file for valid as long as any process of the same user has the number in it, as happens after a
- * restart of a machine or a container. We look whether that process is a server of this folder.
+ * The server that holds the folder's lock file. PostgreSQL takes that for valid as long as any process of the same user has the
+ * number in it, as happens after a restart of a machine or a container: if it is no server of this folder, the file is removed.
  */
-async function dropStaleLock(folder: string): Promise<void> {
+async function predecessor(folder: string): Promise<'none' | 'at work' | 'ending'> {
   const lock = join(folder, 'postmaster.pid');
-  if (!(await exists(lock))) return;
-  const pid = Number.parseInt(await readFile(lock, 'utf8'), 10);
-  if (!(await commandLine(pid)).includes(folder)) await rm(lock, { force: true });
+  const content = await textIfThere(lock);
+  if (content === null) return 'none';
+  if ((await commandLine(Number.parseInt(content, 10))).includes(folder)) return content.trimEnd().endsWith('stopping') ? 'ending' : 'at work';
+  await rm(lock, { force: true });
+  return 'none';
+}
+
+async function textIfThere(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 async function commandLine(pid: number): Promise<string> {
