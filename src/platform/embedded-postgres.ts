@@ -24,6 +24,8 @@ export interface EmbeddedPostgresOptions {
   readonly log: Log;
   /** Settings of `postgresql.conf` for this run. */
   readonly parameters?: Readonly<Record<string, string>>;
+  /** The data is for this run only: should this process be killed, it is removed. Otherwise that is up to `removeEmbeddedPostgres`. */
+  readonly ephemeral?: boolean;
   /** Where root puts the data if the server's account can't reach `dataDir`. */
   readonly sharedFolder?: string;
   readonly clock?: Clock;
@@ -38,12 +40,12 @@ const user = 'dory';
  * @throws Failure `embedded-postgres-failed`
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const { dataDir, log, parameters = {}, clock = systemClock, random = systemRandom } = options;
+  const { dataDir, log, parameters = {}, ephemeral = false, clock = systemClock, random = systemRandom } = options;
   if (process.platform === 'win32') throw unsupported();
   const home = await prepareHome(dataDir, options.sharedFolder ?? sharedFolder);
   const password = await ensurePassword(home, random);
   await ensureCluster(home);
-  const server = await startServer({ home, log, clock, parameters });
+  const server = await startServer({ home, log, clock, parameters, ephemeral });
   try {
     const url = (database: string): string => `postgresql://${user}:${password}@127.0.0.1:${String(server.port)}/${database}`;
     await ensureDatabase(url('postgres'));

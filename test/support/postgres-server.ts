@@ -40,7 +40,7 @@ async function ownServer(): Promise<Server> {
   try {
     // Nothing here must outlive a crash, so nothing waits for the disk.
     const parameters = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '300' };
-    const server = await startEmbeddedPostgres({ dataDir: folder.path, log: silentLog, parameters });
+    const server = await startEmbeddedPostgres({ dataDir: folder.path, log: silentLog, parameters, ephemeral: true });
     const stop = async (): Promise<void> => {
       await server.stop();
       await removeEmbeddedPostgres(folder.path);

@@ -24,19 +24,24 @@ export interface ServerContext {
   readonly clock: Clock;
   /** Settings of `postgresql.conf` for this run. */
   readonly parameters: Readonly<Record<string, string>>;
+  /** The data is for this run only: should we be killed, it is removed. */
+  readonly ephemeral: boolean;
 }
 
 /**
- * Starts the server and stops it when our end of standard input closes: on `stop`, and also when we are killed. It runs in a
- * session of its own, so that Ctrl-C reaches us alone and we can end our work before the database goes.
+ * Starts the server, and stops it when we say so on standard input or when that closes because we were killed; then what is only
+ * for this run is removed. It runs in a session of its own, so that Ctrl-C reaches us alone and we can end our work before the
+ * database goes.
  */
 const supervisor = `
 trap '' HUP INT QUIT TERM
 exec 3<&0
+lifetime=$1; shift
 "$@" 3<&- </dev/null & server=$!
-( read -r _ <&3; kill -INT "$server" ) & watcher=$!
+( read -r _ <&3 || [ "$lifetime" = lasting ] || : >orphaned; kill -INT "$server" ) & watcher=$!
 wait "$server"; status=$?
 kill -KILL "$watcher" 2>/dev/null
+[ ! -e orphaned ] || rm -rf ./*
 exit "$status"
 `;
 
@@ -129,7 +134,7 @@ async function tryStart(context: ServerContext, port: number): Promise<Server | 
   };
   const settings = Object.entries(parameters).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const command = [join(home.programs, 'bin', 'postgres'), '-D', dataFolder(home), ...settings];
-  const child = spawn('/bin/sh', ['-c', supervisor, 'dory-postgres', ...command], {
+  const child = spawn('/bin/sh', ['-c', supervisor, 'dory-postgres', context.ephemeral ? 'ephemeral' : 'lasting', ...command], {
     ...home.account,
     cwd: home.directory,
     env: serverEnvironment,
@@ -180,7 +185,7 @@ function watch(child: ChildProcessByStdio<Writable, null, Readable>, onLine: (li
 }
 
 async function stop(child: ChildProcessByStdio<Writable, null, Readable>, ended: Promise<void>, clock: Clock): Promise<void> {
-  child.stdin.end();
+  child.stdin.end('stop\n');
   const inTime = new AbortController();
   const gone = await Promise.race([ended.then(() => true), clock.sleep(stopPatience, inTime.signal).then(() => false)]);
   inTime.abort();

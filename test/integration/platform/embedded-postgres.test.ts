@@ -1,7 +1,7 @@
 import { lstat, mkdir, readFile, readdir, realpath, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { removeEmbeddedPostgres, startEmbeddedPostgres, type EmbeddedPostgres } from '../../../src/platform/embedded-postgres.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { startChild } from '../../support/child.ts';
@@ -109,6 +109,19 @@ test('the server ends when its owner is killed, and the next start takes its dat
   await child.ended;
   const next = await start();
   expect(await query(next.url, 'select n from second')).toEqual([]);
+});
+
+test('the data of an ephemeral server goes with its owner, but not with a stop', async () => {
+  const place = join(folder.path, 'ephemeral');
+  const first = startChild(childProgram, [place, 'ephemeral']);
+  await first.line();
+  first.process.kill('SIGINT');
+  await first.ended;
+  expect(await readdir(join(place, 'postgres'))).toContain('data');
+  const second = startChild(childProgram, [place, 'ephemeral']);
+  await second.line();
+  second.process.kill('SIGKILL');
+  await vi.waitUntil(async () => (await readdir(join(place, 'postgres'))).length === 0);
 });
 
 test('Ctrl-C reaches the owner alone: the server is there until it is stopped', async () => {
