@@ -1,0 +1,133 @@
+import type { Pool, PoolClient } from 'pg';
+import type { Fleet } from '../model/fleet.ts';
+import type { Policy, Snapshot } from '../model/snapshot.ts';
+import { instant, type Instant } from '../model/time.ts';
+import { inTransaction } from '../platform/pg.ts';
+import { readLastGood } from './last-good.ts';
+import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
+import { readPlacements, readRetired, readStopSignals } from './placements.ts';
+import type { Tables } from './rows.ts';
+import { intakeOf, readNodeSignals, type IntakeFacts, type Receiver } from './signals.ts';
+import { fingerprintSql, readCatalog, readTable, tableNames, type Catalog, type TableName } from './tables.ts';
+
+export interface ObserveSettings {
+  readonly policy: Policy;
+  /** For processors whose `k8s_namespace` is NULL or empty. */
+  readonly defaultNamespace: string;
+  readonly receiver: Receiver;
+}
+
+export interface Observer {
+  /**
+   * Reads one consistent snapshot in one transaction. While no desired row changes, `fleet` is the same object each time,
+   * and while no decision is written, `placements` is. Call it again only when the last call has settled.
+   * @throws Failure `schema-missing`, `schema-incompatible`, or as `platform/pg.ts` maps errors of the database.
+   */
+  observe(): Promise<Snapshot>;
+}
+
+export function createObserver(pool: Pool, settings: ObserveSettings): Observer {
+  let memory: Memory | null = null;
+  return {
+    observe: async () => {
+      const before = memory;
+      // After a failure everything is read anew: a table may have been altered under us.
+      memory = null;
+      const seen = await inTransaction(pool, { isolation: 'repeatable read', readOnly: true }, (client) => look(client, settings, before));
+      memory = seen.memory;
+      return seen.snapshot;
+    },
+  };
+}
+
+/** What is kept from one look to the next. */
+interface Memory {
+  readonly catalog: Catalog;
+  readonly fingerprints: Fingerprints;
+  readonly version: string;
+  readonly parsed: Parsed;
+  readonly assembly: Assembly;
+  readonly fleet: Fleet;
+  readonly placements: Snapshot['placements'];
+  readonly retired: Snapshot['retired'];
+}
+
+type Fingerprints = Readonly<Record<TableName, string>>;
+
+async function look(client: PoolClient, settings: ObserveSettings, before: Memory | null): Promise<{ snapshot: Snapshot; memory: Memory }> {
+  const catalog = before?.catalog ?? (await readCatalog(client));
+  const pulse = await readPulse(client, catalog);
+  const memory = await refresh(client, { catalog, pulse, settings, before });
+  const { fleet, placements, retired } = memory;
+  const nodes = await readNodeSignals(client, fleet.nodes);
+  const stopping = placements.some(({ phase }) => phase === 'stopping') ? await readStopSignals(client) : [];
+  const { at, intake: recorded, approved } = pulse;
+  const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, settings.policy);
+  return { snapshot: Object.freeze({ at, fleet, placements, nodes, stopping, retired, intake, policy: settings.policy, approved }), memory };
+}
+
+/** The small facts, and whether the large ones changed, in one question. */
+interface Pulse {
+  readonly at: Instant;
+  /** Raised by every decision. */
+  readonly version: string;
+  readonly intake: IntakeFacts['recorded'];
+  readonly approved: readonly string[];
+  readonly fingerprints: Fingerprints;
+}
+
+async function readPulse(client: PoolClient, catalog: Catalog): Promise<Pulse> {
+  const ms = (column: string): string => `floor(extract(epoch from ${column}) * 1000)::bigint::text`;
+  const fingerprints = tableNames.map((name) => `${fingerprintSql(catalog[name])} as ${name}`);
+  const { rows } = await client.query<Fingerprints & { at: string; version: string; since: string | null; until: string | null; approved: string[] }>(
+    `select ${ms('now()')} as at, s.version, ${ms('i.covered_since')} as since, ${ms('i.covered_until')} as until,
+            array(select subject from dory.approvals where expires_at > now() order by subject collate "C") as approved,
+            ${fingerprints.join(', ')}
+       from dory.state s left join dory.intake i on true`,
+  );
+  const [row] = rows;
+  if (row === undefined) throw new Error('observe: dory.state has no row');
+  const { at, version, since, until, approved, ...rest } = row;
+  const intake = since === null || until === null ? null : { since: instant(Number(since)), until: instant(Number(until)) };
+  return { at: instant(Number(at)), version, intake, approved, fingerprints: rest };
+}
+
+interface Refresh {
+  readonly catalog: Catalog;
+  readonly pulse: Pulse;
+  readonly settings: ObserveSettings;
+  readonly before: Memory | null;
+}
+
+/** Reads and parses what changed since `before`. */
+async function refresh(client: PoolClient, { catalog, pulse, settings, before }: Refresh): Promise<Memory> {
+  const { fingerprints, version } = pulse;
+  const changed = tableNames.filter((name) => before?.fingerprints[name] !== fingerprints[name]);
+  const decided = before?.version !== version;
+  if (before !== null && changed.length === 0 && !decided) return before;
+  const seen = await refreshFleet(client, { catalog, settings, changed, before });
+  const placements = decided ? await readPlacements(client, before?.placements) : before.placements;
+  const retired = decided || changed.includes('processors') ? await readRetired(client) : before.retired;
+  return { ...seen, catalog, fingerprints, version, placements, retired };
+}
+
+type Changed = Omit<Refresh, 'pulse'> & { readonly changed: readonly TableName[] };
+
+async function refreshFleet(client: PoolClient, { catalog, settings, changed, before }: Changed): Promise<Pick<Memory, 'parsed' | 'assembly' | 'fleet'>> {
+  // A decision may have changed what quarantined processors were last rendered from; it changes nothing else here.
+  if (before !== null && changed.length === 0 && before.fleet.quarantined.length === 0) return before;
+  const parsed = parseTables(await readTables(client, catalog, changed), before?.parsed);
+  const assembly = assemble(parsed, settings.defaultNamespace, before?.assembly ?? null);
+  const fleet = toFleet(parsed, assembly, await readLastGood(client, quarantinedIds(assembly)));
+  // Equal content is the same object: a rotated password changes no manifest.
+  return { parsed, assembly, fleet: before?.fleet.digest === fleet.digest ? before.fleet : fleet };
+}
+
+/** Templates are parsed with their versions, so the two are read together. */
+async function readTables(client: PoolClient, catalog: Catalog, changed: readonly TableName[]): Promise<Partial<Tables>> {
+  const wanted = new Set(changed);
+  if (wanted.has('templates') || wanted.has('versions')) wanted.add('templates').add('versions');
+  const tables: Partial<Record<TableName, readonly unknown[]>> = {};
+  for (const name of wanted) tables[name] = await readTable(client, name, catalog[name]);
+  return tables as Partial<Tables>;
+}

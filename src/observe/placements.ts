@@ -1,0 +1,96 @@
+import type { PoolClient } from 'pg';
+import { Failure } from '../model/failure.ts';
+import { byText, type Digest, type Epoch, type NodeId, type NodeName, type ProcessorId, type RevisionId } from '../model/ids.ts';
+import type { Placement } from '../model/placement.ts';
+import { reasonCodes, type ReasonCode } from '../model/reasons.ts';
+import type { Snapshot, StopSignals } from '../model/snapshot.ts';
+import { instant, type Instant } from '../model/time.ts';
+import { rawText, sharedTexts } from './tables.ts';
+
+/** A moment as whole milliseconds; ours were written from whole milliseconds. */
+const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint::text`;
+
+const reasons: ReadonlySet<string> = new Set(reasonCodes);
+
+/**
+ * All of `dory.placements`, sorted. Every decision that changes a row gives it its own, higher revision, so beside
+ * `before` only rows of newer revisions are read; where the numbers don't match then (rows were removed, or the database
+ * was restored), all are.
+ */
+export async function readPlacements(client: PoolClient, before: readonly Placement[] = []): Promise<readonly Placement[]> {
+  const { rows } = await client.query<{ count: string; newest: string }>('select count(*), coalesce(max(revision), 0) as newest from dory.placements');
+  const known = before.reduce((newest, { revision }) => Math.max(newest, revision), 0);
+  const newer = Number(rows[0]?.newest) >= known ? await readNewer(client, known) : [];
+  const merged = new Map(before.map((placement) => [placement.processorId, placement]));
+  for (const placement of newer) merged.set(placement.processorId, placement);
+  const complete = merged.size === Number(rows[0]?.count) && Number(rows[0]?.newest) >= known;
+  const all = complete ? [...merged.values()] : await readNewer(client, 0);
+  return all.sort((a, b) => byText(a.processorId, b.processorId));
+}
+
+async function readNewer(client: PoolClient, revision: number): Promise<Placement[]> {
+  const { rows } = await client.query<(string | null)[]>({
+    text: `select processor_id::text, epoch::text, target_node_id::text, target_node_name, phase, reason, ${ms('since')}, spec_digest, revision::text
+             from dory.placements where revision > $1`,
+    values: [revision],
+    rowMode: 'array',
+    types: rawText,
+  });
+  const share = sharedTexts();
+  return rows.map((row) => toPlacement(row.map(share)));
+}
+
+function toPlacement([id, epoch, nodeId = null, nodeName, phase, reason, since, specDigest, revision]: readonly (string | null)[]): Placement {
+  if (!reasons.has(reason ?? '')) {
+    throw new Failure('schema-incompatible', `dory.placements has the reason '${reason ?? ''}', which this version does not know.`, {
+      mend: 'It was written by a newer version of dory: use that version.',
+    });
+  }
+  return {
+    processorId: (id ?? '') as ProcessorId,
+    epoch: Number(epoch) as Epoch,
+    target: nodeId === null ? { kind: 'managed' } : { kind: 'edge', nodeId: nodeId as NodeId, nodeName: (nodeName ?? '') as NodeName },
+    phase: phase === 'stopping' ? 'stopping' : 'active',
+    reason: reason as ReasonCode,
+    since: instant(Number(since)),
+    specDigest: (specDigest ?? '') as Digest,
+    revision: Number(revision) as RevisionId,
+  };
+}
+
+/** The last epochs of desired processors that have no placement now. */
+export async function readRetired(client: PoolClient): Promise<Snapshot['retired']> {
+  const { rows } = await client.query<{ id: ProcessorId; epoch: string }>(
+    `select r.processor_id as id, r.epoch
+       from dory.retired_epochs r join processors p on p.id = r.processor_id
+      where p.status::text not in ('terminated', 'failed') and not exists (select from dory.placements where processor_id = r.processor_id)
+      order by r.processor_id`,
+  );
+  return rows.map(({ id, epoch }) => ({ processorId: id, epoch: Number(epoch) as Epoch }));
+}
+
+/** What is known of each pod that was told to stop. Beats and confirmations of other epochs say nothing about this one. */
+export async function readStopSignals(client: PoolClient): Promise<readonly StopSignals[]> {
+  const { rows } = await client.query<{ id: ProcessorId; epoch: string; beat: string | null; published: string | null; acknowledged: string | null; confirmed: string | null; by: string | null }>(
+    `select p.processor_id as id, p.epoch, ${ms('b.last_beat_at')} as beat, ${ms('r.committed_at')} as published,
+            ${ms('b.stop_acknowledged_at')} as acknowledged, ${ms('c.confirmed_at')} as confirmed, c.confirmed_by as by
+       from dory.placements p
+       join dory.revisions r on r.id = p.revision
+       left join dory.beats b on b.processor_id = p.processor_id and b.epoch = p.epoch
+       left join dory.stop_confirmations c on c.processor_id = p.processor_id and c.epoch = p.epoch
+      where p.phase = 'stopping'
+      order by p.processor_id`,
+  );
+  return rows.map(({ id, epoch, beat, published, acknowledged, confirmed, by }) => ({
+    processorId: id,
+    epoch: Number(epoch) as Epoch,
+    lastBeatAt: moment(beat),
+    publishedAt: moment(published),
+    acknowledgedAt: moment(acknowledged),
+    confirmed: confirmed === null ? null : { at: instant(Number(confirmed)), by: by ?? '' },
+  }));
+}
+
+function moment(text: string | null): Instant | null {
+  return text === null ? null : instant(Number(text));
+}

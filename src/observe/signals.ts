@@ -1,0 +1,51 @@
+import type { PoolClient } from 'pg';
+import type { EdgeNode } from '../model/fleet.ts';
+import { known, unknown } from '../model/observed.ts';
+import type { Intake, NodeSignals, Policy, Verdict } from '../model/snapshot.ts';
+import { elapsed, formatMillis, instant, type Instant } from '../model/time.ts';
+
+/** Who takes the agents' heartbeats: our own server, or another program that writes `edge_nodes.last_heartbeat_at`. */
+export type Receiver = 'dory' | 'external';
+
+/** A beat from the future is from a writer with another clock, and one from before 1970 from nobody: `infinity` is a timestamp too. */
+const beatMs = (column: string): string => `floor(extract(epoch from greatest(least(${column}, now()), 'epoch')) * 1000)::bigint::text`;
+
+/** Signs of life of each node, in the order of `nodes`. */
+export async function readNodeSignals(client: PoolClient, nodes: readonly EdgeNode[]): Promise<readonly NodeSignals[]> {
+  const { rows } = await client.query<{ id: string; beat: string | null; verdict: Verdict | null; since: string | null }>(
+    `select n.id, case when n.last_heartbeat_at is not null then ${beatMs('n.last_heartbeat_at')} end as beat,
+            v.verdict, round(extract(epoch from v.since) * 1000)::bigint::text as since
+       from edge_nodes n left join dory.node_verdicts v on v.node_id = n.id`,
+  );
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return nodes.map(({ id }) => {
+    const { beat = null, verdict = null, since = null } = byId.get(id) ?? {};
+    return {
+      nodeId: id,
+      heartbeat: beat === null ? unknown('never-reported') : known(null, instant(Number(beat))),
+      recorded: verdict === null ? null : { verdict, since: instant(Number(since)) },
+    };
+  });
+}
+
+export interface IntakeFacts {
+  readonly at: Instant;
+  readonly receiver: Receiver;
+  /** The row of `dory.intake`; null if no server of ours ever ran here. */
+  readonly recorded: { readonly since: Instant; readonly until: Instant } | null;
+  readonly nodes: readonly NodeSignals[];
+}
+
+/** Since when silence of a node is evidence. */
+export function intakeOf({ at, receiver, recorded, nodes }: IntakeFacts, { intakeFresh }: Pick<Policy, 'intakeFresh'>): Intake {
+  const always = { covered: true, since: instant(0), until: at } as const;
+  if (receiver === 'external') return always;
+  if (recorded !== null) {
+    const silent = elapsed(recorded.until, at);
+    if (silent > intakeFresh) return { covered: false, detail: `the last heartbeat receiver reported ${formatMillis(silent)} ago` };
+    return { covered: true, since: recorded.since, until: instant(Math.min(recorded.until, at)) };
+  }
+  // Before our first server runs, another one may be at work: its writes are the proof.
+  const fresh = nodes.some(({ heartbeat }) => heartbeat.known && elapsed(heartbeat.at, at) <= intakeFresh);
+  return fresh ? always : { covered: false, detail: 'no heartbeat receiver has reported yet, and no node beats' };
+}
