@@ -1,4 +1,3 @@
-import { printProcessor, type ProcessorProps } from '../../charts-ts/processor.ts';
 import { Failure } from '../model/failure.ts';
 import type { Digest, ProcessorId, RevisionId } from '../model/ids.ts';
 import type { ManifestInput } from '../model/placement.ts';
@@ -10,9 +9,10 @@ import { changeEntries, type Entry, type Leaf } from './leaf.ts';
 import { processorHash, processorStem } from './names.ts';
 import { processorProps } from './props.ts';
 import type { RenderSettings } from './settings.ts';
-import { printShape, shapeKey, stamp, type Shape } from './shape.ts';
+import { stamp, type Shape } from './shape.ts';
+import { keptShapes, shapeOf, startStamper, type Stamper } from './stamper.ts';
 import { digestLines } from './tree.ts';
-import { checkPlacement, checkWorkload } from './validate.ts';
+import { checkPlacement } from './validate.ts';
 
 /**
  * The tree of one revision, and what the next one needs: names, not bytes. A value: rendering from it again, in another
@@ -42,7 +42,7 @@ export interface RenderDelta {
 export interface Rendered {
   readonly state: RenderState;
   readonly tree: ManifestTree;
-  /** Sorted by path: files whose bytes differ from the state's. */
+  /** Sorted by path: files whose bytes differ from the state's. Their content is made each time it is asked for. */
   readonly files: readonly FileChange[];
 }
 
@@ -56,26 +56,17 @@ export function emptyRenderState(settings: RenderSettings): RenderState {
  */
 export function render(state: RenderState, delta: RenderDelta): Rendered {
   const work = startWork(state);
-  for (const [leaf, group] of groupByLeaf(state.settings, delta)) renderLeaf(work, leaf, group);
-  writeShared(work, delta.change);
-  const files = [...work.changes.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+  for (const [folder, group] of groupByLeaf(state.settings, delta)) renderLeaf(work, folder, group);
+  renderShared(work, state, delta.change);
+  const { settings, files, leaves, namespaces, shared, stamper, changes } = work;
   return {
-    state: { settings: state.settings, files: work.files, leaves: work.leaves, namespaces: work.namespaces, shared: work.shared, shapes: keptShapes(work) },
-    tree: { revision: delta.revision, files: work.files, digest: digestOfTree(work) },
-    files,
+    state: { settings, files, leaves, namespaces, shared, shapes: keptShapes(stamper) },
+    tree: { revision: delta.revision, files, digest: digestOfTree(work) },
+    files: [...changes.values()].sort((a, b) => (a.path < b.path ? -1 : 1)),
   };
 }
 
-/** As `treeDigest` defines it: our other files lie before (`.dory/`) or behind (`system/`) the folders of processors. */
-function digestOfTree({ settings, leaves, files, shared }: Work): Digest {
-  const folders = [...leaves.keys()].sort().map((folder) => leaves.get(folder)?.digestLines ?? '');
-  const processors = `${folderOf(settings)}/processors`;
-  const before = digestLines([...shared].filter((path) => path < processors), files);
-  const behind = digestLines([...shared].filter((path) => path > processors), files);
-  return digestText([before, ...folders, behind].join(''));
-}
-
-/** Copies of the state's maps, private to one call. */
+/** Copies of the state's maps, private to one call, and what comes of it. */
 interface Work {
   readonly settings: RenderSettings;
   readonly before: Listing;
@@ -83,13 +74,9 @@ interface Work {
   readonly leaves: Map<string, Leaf>;
   readonly namespaces: Map<string, number>;
   readonly shared: Set<string>;
-  readonly shapes: Map<string, Shape>;
-  readonly usedShapes: Map<string, Shape>;
-  /** The namespaces of the state before, sorted and joined. */
-  readonly usedNamespaces: string;
+  readonly stamper: Stamper;
   readonly changes: Map<string, FileChange>;
   readonly scratch: Uint8Array;
-  stamped: number;
 }
 
 /** Bytes: more than nearly every file; a longer one gets its own. */
@@ -103,17 +90,15 @@ function startWork({ settings, files, leaves, namespaces, shared, shapes }: Rend
     leaves: new Map(leaves),
     namespaces: new Map(namespaces),
     shared: new Set(shared),
-    shapes: new Map(shapes),
-    usedShapes: new Map(),
-    usedNamespaces: [...namespaces.keys()].sort().join(),
+    stamper: startStamper(shapes),
     changes: new Map(),
     scratch: new Uint8Array(scratchSize),
-    stamped: 0,
   };
 }
 
+/** What changes in one folder. */
 interface Group {
-  readonly changed: Map<ProcessorId, { readonly input: ManifestInput; readonly hash: string }>;
+  readonly changed: Map<ProcessorId, { readonly input: ManifestInput; readonly stem: string }>;
   readonly removed: Set<ProcessorId>;
 }
 
@@ -123,14 +108,14 @@ function groupByLeaf(settings: RenderSettings, { changed, removed }: RenderDelta
   const groupOf = (id: ProcessorId, hash: string): Group => {
     if (seen.has(id)) throw new Failure('render-invalid', `processor ${id} is listed twice in one change`);
     seen.add(id);
-    const leaf = leafOf(settings, hash);
-    const group = groups.get(leaf) ?? { changed: new Map(), removed: new Set() };
-    groups.set(leaf, group);
+    const folder = leafOf(settings, hash);
+    const group = groups.get(folder) ?? { changed: new Map(), removed: new Set() };
+    groups.set(folder, group);
     return group;
   };
   for (const input of changed) {
     const hash = processorHash(input.spec.id);
-    groupOf(input.spec.id, hash).changed.set(input.spec.id, { input, hash });
+    groupOf(input.spec.id, hash).changed.set(input.spec.id, { input, stem: processorStem(input.workload.slug, hash) });
   }
   for (const id of removed) groupOf(id, processorHash(id)).removed.add(id);
   return groups;
@@ -138,28 +123,30 @@ function groupByLeaf(settings: RenderSettings, { changed, removed }: RenderDelta
 
 function renderLeaf(work: Work, folder: string, { changed, removed }: Group): void {
   const entries = new Map<ProcessorId, Entry>();
-  for (const [id, { input, hash }] of changed) {
-    const stem = processorStem(input.workload.slug, hash);
+  for (const [id, { input, stem }] of changed) {
     entries.set(id, { id, stem, namespace: input.spec.namespace, line: overviewLine(stem, input.placement) });
   }
   const { entries: all, replaced } = changeEntries(work.leaves.get(folder)?.entries ?? [], entries, removed);
-  for (const entry of replaced) {
-    count(work.namespaces, entry.namespace, -1);
+  for (const { id, stem, namespace } of replaced) {
+    count(work.namespaces, namespace, -1);
     // A slug can change, and then its file has another name.
-    if (entries.get(entry.id)?.stem !== entry.stem) remove(work, manifestPath(folder, entry.stem));
+    if (entries.get(id)?.stem !== stem) remove(work, manifestPath(folder, stem));
   }
   for (const { namespace } of entries.values()) count(work.namespaces, namespace, 1);
-  for (const { input, hash } of changed.values()) {
-    write(work, manifestPath(folder, processorStem(input.workload.slug, hash)), manifest(work, input));
-  }
-  if (all.length === 0) {
+  for (const { input, stem } of changed.values()) write(work, manifestPath(folder, stem), manifest(work, input));
+  renderOverview(work, folder, all);
+}
+
+function renderOverview(work: Work, folder: string, entries: readonly Entry[]): void {
+  const path = overviewPath(folder);
+  if (entries.length === 0) {
     work.leaves.delete(folder);
-    remove(work, overviewPath(folder));
+    remove(work, path);
     return;
   }
-  write(work, overviewPath(folder), fixed(overview(all.map(({ line }) => line))));
-  const paths = [overviewPath(folder), ...all.map(({ stem }) => manifestPath(folder, stem))];
-  work.leaves.set(folder, { entries: all, digestLines: digestLines(paths, work.files) });
+  write(work, path, fixed(overview(entries.map(({ line }) => line))));
+  const paths = [path, ...entries.map(({ stem }) => manifestPath(folder, stem))];
+  work.leaves.set(folder, { entries, digestLines: digestLines(paths, work.files) });
 }
 
 function count(namespaces: Map<string, number>, namespace: string, by: 1 | -1): void {
@@ -168,79 +155,51 @@ function count(namespaces: Map<string, number>, namespace: string, by: 1 | -1): 
   else namespaces.delete(namespace);
 }
 
-/** Files that are nobody's in particular. */
-function writeShared(work: Work, change: ChangeSummary): void {
-  const { settings, namespaces } = work;
+/** Files that are no processor's: those of the settings, the last change, and what the namespaces in use need. */
+function renderShared(work: Work, state: RenderState, change: ChangeSummary): void {
+  const { settings, shared } = work;
   const files = new Map([...fixedFiles(settings), [changePath(settings), json(change)]]);
-  const used = [...namespaces.keys()].sort();
-  const system = supportPath(settings, '');
-  if (work.before.size > 0 && used.join() === work.usedNamespaces) {
-    writeAll(work, files);
-    return;
+  const [before, used] = [state.namespaces, work.namespaces].map((namespaces) => [...namespaces.keys()].sort());
+  if (shared.size === 0 || used?.join() !== before?.join()) {
+    for (const [name, text] of settings.supportFiles(used ?? [])) files.set(supportPath(settings, name), text);
+    for (const path of shared) {
+      if (files.has(path)) continue;
+      shared.delete(path);
+      remove(work, path);
+    }
   }
-  for (const [name, text] of settings.supportFiles(used)) files.set(supportPath(settings, name), text);
-  for (const path of work.shared) {
-    if (!path.startsWith(system) || files.has(path)) continue;
-    work.shared.delete(path);
-    remove(work, path);
-  }
-  writeAll(work, files);
-}
-
-function writeAll(work: Work, files: ReadonlyMap<string, string>): void {
   for (const [path, text] of files) {
-    work.shared.add(path);
+    shared.add(path);
     write(work, path, fixed(text));
   }
 }
 
-/** How to make a file's text; made again when its content is asked for, so that a first render of all holds none of it. */
+/** As `treeDigest` defines it: our other files lie before (`.dory/`) or behind (`system/`) the folders of processors. */
+function digestOfTree({ settings, leaves, files, shared }: Work): Digest {
+  const folders = [...leaves.keys()].sort().map((folder) => leaves.get(folder)?.digestLines ?? '');
+  const processors = `${folderOf(settings)}/processors`;
+  const others = (behind: boolean): string => digestLines([...shared].filter((path) => path > processors === behind), files);
+  return digestText([others(false), ...folders, others(true)].join(''));
+}
+
+/** Makes a file's text; called again when its content is asked for, so that a first render of 50,000 does not hold 200 MB. */
 type MakeText = () => string;
 
 function fixed(text: string): MakeText {
   return () => text;
 }
 
-function manifest(work: Work, input: ManifestInput): MakeText {
-  const props = processorProps(input, work.settings);
+function manifest({ settings, stamper }: Work, input: ManifestInput): MakeText {
+  const props = processorProps(input, settings);
   checkPlacement(input, props.name);
-  const { shape, isNew } = shapeFor(work, props);
-  if (isNew || work.stamped % sampleEvery === 0) checkSample(shape, props);
-  work.stamped += 1;
-  return () => stamp(shape, processorProps(input, work.settings));
-}
-
-/** Of the stamped manifests, one of each new shape and one of this many are compared with what cdk8s prints (0.7 ms each). */
-const sampleEvery = 1_000;
-
-function checkSample(shape: Shape, props: ProcessorProps): void {
-  if (stamp(shape, props) === printProcessor(props)) return;
-  throw new Failure('render-invalid', `processor ${props.processorId}: the stamped manifest is not what cdk8s prints`, {
-    mend: 'This is a bug: please report it with the row of the processor and of its template.',
-  });
-}
-
-function shapeFor(work: Work, props: ProcessorProps): { readonly shape: Shape; readonly isNew: boolean } {
-  const key = shapeKey(props);
-  const known = work.shapes.get(key);
-  if (known === undefined) checkWorkload(props.processorId, props.workload);
-  const shape = known ?? printShape(props);
-  work.shapes.set(key, shape);
-  work.usedShapes.set(key, shape);
-  return { shape, isNew: known === undefined };
-}
-
-/** About 3 KB each; a fleet of a hundred templates has up to four of each. */
-const shapesKept = 512;
-
-function keptShapes({ shapes, usedShapes }: Work): ReadonlyMap<string, Shape> {
-  return shapes.size <= shapesKept ? shapes : usedShapes;
+  const shape = shapeOf(stamper, props);
+  return () => stamp(shape, processorProps(input, settings));
 }
 
 function write(work: Work, path: string, makeText: MakeText): void {
   const blob = blobOf(work, makeText());
   work.files.set(path, blob);
-  if (work.before.get(path) === blob) return void work.changes.delete(path);
+  if (work.before.get(path) === blob) return;
   work.changes.set(path, {
     path,
     blob,

@@ -24,10 +24,11 @@ const longestVersion = 255;
 const longestEnvValue = 131_072;
 
 /** What a row itself brings to its manifest. Cheap: it runs for each processor that changed. */
-export function checkPlacement({ spec, placement }: ManifestInput, name: string): void {
+export function checkPlacement({ spec, workload, placement }: ManifestInput, name: string): void {
   const { target, epoch, revision } = placement;
   check(spec.id, [
     ['placement.processorId', placement.processorId === spec.id, placement.processorId],
+    ['slug', isDnsLabel(workload.slug), workload.slug],
     ['metadata.name', name.length <= longestName && isDnsLabel(name), name],
     ['k8s_namespace', isDnsLabel(spec.namespace), spec.namespace],
     ['epoch', Number.isSafeInteger(epoch) && epoch > 0, String(epoch)],
@@ -39,9 +40,8 @@ export function checkPlacement({ spec, placement }: ManifestInput, name: string)
 
 /** What a template brings to the manifests of its processors: once for each shape. `id` is one of them. */
 export function checkWorkload(id: string, workload: Workload): void {
-  const { probes, port, slug, image, version } = workload;
+  const { probes, port, image, version } = workload;
   check(id, [
-    ['slug', isDnsLabel(slug), slug],
     ['image', isImageReference(image), image],
     ['version', version.length <= longestVersion && isManifestText(version), version],
     ['container.port', isPort(port), String(port)],
