@@ -1,0 +1,47 @@
+import { App, Yaml, type Chart } from 'cdk8s';
+import { EcrTokenRefreshChart } from './ecr-token-refresh.ts';
+import { KarpenterChart } from './karpenter.ts';
+import { OrchestratorAccessChart } from './orchestrator-access.ts';
+import { OrchestratorChart } from './orchestrator.ts';
+import { ProcessorAccessChart } from './processor-access.ts';
+import type { SystemProps } from './props.ts';
+
+export { defaultSystemProps, systemProps, type SharedSettings, type SystemProps } from './props.ts';
+
+/**
+ * The system's own manifests: file name below `system/` → YAML, as `cdk8s synth` writes it, sorted by name. `namespaces` are those in
+ * which processors run, in any order; the default one is always among them. Pure: same values, same bytes.
+ */
+export function systemFiles(props: SystemProps, namespaces: readonly string[]): ReadonlyMap<string, string> {
+  const used = [...new Set([props.processorNamespace, ...namespaces])].sort();
+  const files: readonly (readonly [string, string])[] = [
+    ['ecr-token-refresh.yaml', print((app) => new EcrTokenRefreshChart(app, 'system', props, used))],
+    ['karpenter.yaml', print((app) => new KarpenterChart(app, 'system', props))],
+    ['orchestrator-access.yaml', print((app) => new OrchestratorAccessChart(app, 'system', props))],
+    ['orchestrator.yaml', print((app) => new OrchestratorChart(app, 'system', props))],
+  ];
+  return new Map([...files, ...processorSupportFiles(used)]);
+}
+
+/** Of those, what depends on nothing but the namespaces: the ServiceAccount of processors and its Role in each. `namespaces` sorted, none twice. */
+export function processorSupportFiles(namespaces: readonly string[]): ReadonlyMap<string, string> {
+  return new Map(namespaces.map((namespace) => [`processor-access-${namespace}.yaml`, print((app) => new ProcessorAccessChart(app, 'system', namespace))]));
+}
+
+function print(chart: (app: App) => Chart): string {
+  // With every option given, App reads no environment.
+  const app = new App({ outdir: 'unused', recordConstructMetadata: false });
+  return Yaml.stringify(...(chart(app).toJson() as unknown[]).map(inOrder));
+}
+
+/** cdk8s' own order of keys, which an environment variable would take from it. */
+function inOrder(object: unknown): unknown {
+  const { apiVersion, kind, metadata, ...rest } = sorted(object) as Readonly<Record<string, unknown>>;
+  return { apiVersion, kind, metadata, ...rest };
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, member]) => [key, sorted(member)]));
+}
