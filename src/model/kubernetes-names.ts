@@ -28,13 +28,6 @@ export function isLabelValue(text: string): boolean {
   return text === '' || (text.length <= 63 && qualifiedPart.test(text));
 }
 
-/** A key of a label or an annotation: `name` or `prefix/name`. */
-export function isLabelKey(text: string): boolean {
-  const slash = text.indexOf('/');
-  const name = text.slice(slash + 1);
-  return name.length <= 63 && qualifiedPart.test(name) && (slash === -1 || isDnsSubdomain(text.slice(0, slash)));
-}
-
 /** The name of an environment variable of a container. */
 export function isEnvName(text: string): boolean {
   return envName.test(text) && text !== '.' && !text.startsWith('..');
