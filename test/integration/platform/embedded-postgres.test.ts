@@ -121,10 +121,10 @@ test('the data of an ephemeral server goes with its owner, but not with a stop',
   const second = startChild(childProgram, [place, 'ephemeral']);
   await second.line();
   second.process.kill('SIGKILL');
-  await vi.waitUntil(async () => (await readdir(join(place, 'postgres'))).length === 0);
+  await vi.waitUntil(async () => (await readdir(join(place, 'postgres'))).length === 0, { timeout: 20_000 });
 });
 
-test('Ctrl-C reaches the owner alone: the server is there until it is stopped', async () => {
+test('Ctrl-C reaches the owner alone: the server is there until the owner stops it', async () => {
   const child = startChild(childProgram, [dataDir], { detached: true });
   await child.line();
   const server = await serverProcess();
