@@ -8,6 +8,9 @@ import type { Beat, HeartbeatAnswer, Standing } from './heartbeat.ts';
  * then processors. It waits for nodes: a node whose row can't be written must count as "not stored", not as silent. It
  * never waits for a processor: a row that a decision holds gets its health with the next beat. So no transaction that
  * takes nodes before, or after, processors can form a deadlock with it.
+ *
+ * The plan is made once, for batches of a size that the planner takes to be 10: so nothing here joins two intermediate results,
+ * which it would do row by row against row. Each step looks up tables by primary key, and names in one map.
  */
 const statement = `
 with gate as (
@@ -23,11 +26,12 @@ input as materialized (
     as t (processor_id, node_id, node_name, placement_epoch, status, role, sdk_epoch, last_state_sync, state_size_bytes, uptime_sec, n)
 ),
 names as materialized (
-  select e.name, count(*) filter (where e.status is distinct from 'decommissioned') as live,
-         array_agg(e.id order by e.status is not distinct from 'decommissioned', e.id) as ids
-    from edge_nodes e
-   where e.name in (select node_name from input where node_name is not null)
-   group by e.name
+  select jsonb_object_agg(name, nodes) as nodes_by_name
+    from (select e.name, jsonb_build_object('live', count(*) filter (where e.status is distinct from 'decommissioned'),
+                                            'ids', jsonb_agg(e.id order by e.status is not distinct from 'decommissioned', e.id)) as nodes
+            from edge_nodes e
+           where e.name in (select node_name from input where node_name is not null)
+           group by e.name) as by_name
 ),
 judged as materialized (
   select i.*, pl.epoch, pl.target_node_id, f.from_node,
@@ -44,17 +48,17 @@ judged as materialized (
     left join processors p on p.id = i.processor_id
     left join dory.placements pl on pl.processor_id = i.processor_id
     left join edge_nodes e on e.id = i.node_id
-    left join names on names.name = i.node_name
+   cross join lateral (select (select nodes_by_name from names) -> i.node_name as nodes) named
    cross join lateral (
      -- Names are unique in an organisation only: the one where the processor is placed is meant; else a name must be unambiguous.
      select case when i.node_id is not null then e.id
-                 when pl.target_node_id = any (names.ids) then pl.target_node_id
-                 when names.live <= 1 then names.ids[1] end as from_node) r
+                 when named.nodes -> 'ids' ? pl.target_node_id::text then pl.target_node_id
+                 when (named.nodes ->> 'live')::int <= 1 then (named.nodes -> 'ids' ->> 0)::uuid end as from_node) r
    cross join lateral (
      select r.from_node,
             case when i.node_id is null and i.node_name is null then true
                  when pl.target_kind = 'edge' then coalesce(r.from_node = pl.target_node_id, false)
-                 else e.id is null and names.name is null end as in_place) f
+                 else e.id is null and named.nodes is null end as in_place) f
 ),
 nodes as materialized (
   select e.id, v.verdict is not null and (e.last_heartbeat_at is null or e.last_heartbeat_at <= v.since) as back
@@ -75,19 +79,19 @@ latest as materialized (
    order by processor_id, n desc
 ),
 held as materialized (
-  select p.id from processors p
-   where p.id in (select processor_id from latest) and (select count(*) from nodes) >= 0
-     for no key update skip locked
+  select l.* from latest l join processors p on p.id = l.processor_id
+   where p.status not in ('terminated', 'failed') and (select count(*) from nodes) >= 0
+     for no key update of p skip locked
 ),
 health as (
   update processors p
      set last_health_check_at = now(),
-         health_status = jsonb_build_object('status', l.status, 'healthy', l.healthy),
-         consecutive_failures = case when l.healthy then 0 when l.stopped then p.consecutive_failures
+         health_status = jsonb_build_object('status', h.status, 'healthy', h.healthy),
+         consecutive_failures = case when h.healthy then 0 when h.stopped then p.consecutive_failures
                                      else coalesce(p.consecutive_failures, 0) + 1 end,
-         status = case when l.standing = 'current' and not l.stopped and p.status in ('pending', 'starting') then 'running' else p.status end
-    from held join latest l on l.processor_id = held.id
-   where p.id = held.id and p.status not in ('terminated', 'failed')
+         status = case when h.standing = 'current' and not h.stopped and p.status in ('pending', 'starting') then 'running' else p.status end
+    from held h
+   where p.id = h.processor_id
 ),
 placement_beats as (
   insert into dory.beats as b (processor_id, epoch, last_beat_at, status, role, sdk_epoch, node_id, last_state_sync, state_size_bytes,
