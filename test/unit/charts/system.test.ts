@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parse } from 'yaml';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { defaultSystemProps, processorSupportFiles, systemFiles, systemProps, type SystemProps } from '../../../charts-ts/system/index.ts';
 import { systemSchema } from '../../../charts-ts/system/props.ts';
 import { Failure } from '../../../src/model/failure.ts';
+import { packageRoot } from '../../../src/platform/package-root.ts';
+import { resolveSettings } from '../../../src/platform/settings.ts';
 import { at, find, objectsOf, systemObjects, type KubernetesObject } from './objects.ts';
 
 const { shared } = defaultSystemProps;
@@ -70,6 +73,15 @@ describe.each(variants)('with %s', (_, props) => {
     const again = systemProps(config['system'] ?? {}, config as unknown as SystemProps['shared']);
     expect(systemFiles(again, ['plant-a'])).toEqual(systemFiles(props, ['plant-a']));
   });
+});
+
+// The program applies nothing yet: its setting `apply` has one value.
+test.each(variants.filter(([, { apply }]) => apply === 'none'))('the program takes the settings file of %s', (_, props) => {
+  const text = at(find(systemObjects(props), 'ConfigMap', 'dory-orchestrator-settings'), 'data.[dory.yaml]') as string;
+  const defaults = readFileSync(join(packageRoot(), 'config/defaults.yaml'), 'utf8');
+  const settings = resolveSettings({ env: { DORY_CONFIG: '/etc/dory/dory.yaml', ...props.env }, flags: {}, file: { name: 'dory.yaml', text }, defaults });
+  expect(settings).toMatchObject({ cluster: props.shared.cluster, dataDir: '/var/lib/dory', git: { url: props.git.url, branch: props.git.branch } });
+  expect(systemProps(settings.system, settings)).toEqual(props);
 });
 
 test('nothing of the system carries the label by which processors are found', () => {
@@ -197,7 +209,7 @@ describe('settings', () => {
   });
 
   test('the README lists each of them, and no others', () => {
-    const readme = readFileSync(new URL('../../../charts-ts/system/README.md', import.meta.url), 'utf8');
+    const readme = readFileSync(join(packageRoot(), 'charts-ts/system/README.md'), 'utf8');
     const listed = [...readme.matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]);
     const paths = Object.entries(systemSchema.parse({})).flatMap(([key, value]) => (sections.has(key) ? Object.keys(value as object).map((inner) => `${key}.${inner}`) : [key]));
     expect(listed).toEqual(paths);
@@ -206,8 +218,8 @@ describe('settings', () => {
 });
 
 test('what is committed under generated/ is what is rendered now', () => {
-  const folder = new URL('../../../generated/clusters/example/system/', import.meta.url);
+  const folder = join(packageRoot(), 'generated/clusters/example/system');
   const rendered = systemFiles(defaultSystemProps, ['harbor', 'wind', 'yard']);
-  for (const [name, text] of rendered) expect(readFileSync(new URL(name, folder), 'utf8')).toBe(text);
+  for (const [name, text] of rendered) expect(readFileSync(join(folder, name), 'utf8')).toBe(text);
   expect(objectsOf(rendered).length).toBeGreaterThan(20);
 });
