@@ -21,6 +21,9 @@ export default tseslint.config(
       'max-lines': ['error', { max: 300, skipBlankLines: true, skipComments: true }],
       complexity: ['error', 15],
       'max-params': ['error', 5],
+      // What `erasableSyntaxOnly` and `verbatimModuleSyntax` say, but for the constructs that cdk8s generates, which can't follow them.
+      '@typescript-eslint/no-import-type-side-effects': 'error',
+      'no-restricted-syntax': ['error', { selector: 'TSEnumDeclaration, TSModuleDeclaration[declare!=true], TSParameterProperty', message: 'Types only: this syntax leaves code behind that no reader wrote. Use a union, a module, a field.' }],
       eqeqeq: 'error',
       'no-console': 'error',
     },

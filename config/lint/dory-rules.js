@@ -13,10 +13,11 @@ const allowed = {
   'charts-ts': ['model', 'charts-ts'],
   render: ['model', 'charts-ts', 'platform', 'render'],
   ...Object.fromEntries(stages.map((stage) => [stage, ['model', 'platform', stage]])),
-  cycle: [...everything, 'cycle'],
-  loop: [...everything, 'cycle', 'loop'],
-  cli: [...everything, 'cycle', 'loop', 'cli'],
-  main: [...everything, 'cycle', 'loop', 'cli', 'main'],
+  publisher: [...everything, 'publisher'],
+  cycle: [...everything, 'publisher', 'cycle'],
+  loop: [...everything, 'publisher', 'cycle', 'loop'],
+  cli: [...everything, 'publisher', 'cycle', 'loop', 'cli'],
+  main: [...everything, 'publisher', 'cycle', 'loop', 'cli', 'main'],
 };
 
 /** Exceptions, each with its reason. */

@@ -8,6 +8,7 @@ export const failureCodes = {
   'database-unreachable': 'backoff',
   'database-refused': 'never',
   'database-conflict': 'now',
+  'database-behind': 'never',
   'schema-missing': 'never',
   'schema-newer': 'never',
   'schema-incompatible': 'never',
@@ -24,6 +25,7 @@ export const failureCodes = {
   'verify-differs': 'never',
   'address-in-use': 'never',
   'not-found': 'never',
+  'demo-stuck': 'never',
 } as const satisfies Record<string, Retry>;
 
 /** `now`: observe and try again at once, a bounded number of times. `backoff`: later. `never`: a person must act. */

@@ -160,8 +160,8 @@ describe('in every world', () => {
           if (before.target.kind === 'edge' && verdictOf.get(before.target.nodeId) === 'lost') continue;
           const stop = snapshot.stopping.find((s) => s.processorId === processorId);
           expect(before.phase).toBe('stopping');
-          const silentFor = stop?.lastBeatAt == null ? 0 : snapshot.at - stop.lastBeatAt;
-          expect(stop?.acknowledgedAt != null || stop?.confirmed != null || silentFor >= 60_000).toBe(true);
+          const silentFor = snapshot.at - (stop?.lastBeatAt ?? snapshot.at);
+          expect((stop?.acknowledgedAt ?? null) !== null || (stop?.confirmed ?? null) !== null || silentFor >= 60_000).toBe(true);
         }
       });
     }), runs);

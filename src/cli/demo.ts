@@ -1,0 +1,158 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Option, type Command } from 'commander';
+import type { Pool } from 'pg';
+import { fleetFileRows, insertStatements } from '../observe/fleet-file-rows.ts';
+import { systemClock } from '../platform/clock.ts';
+import { removeEmbeddedPostgres } from '../platform/embedded-postgres.ts';
+import { packageRoot } from '../platform/package-root.ts';
+import { createPool, inTransaction } from '../platform/pg.ts';
+import { systemRandom } from '../platform/random.ts';
+import type { CliContext } from './context.ts';
+import { startDemoCluster } from './demo/cluster.ts';
+import { tellStory, type Stage } from './demo/chapters.ts';
+import { createNarrator, Reports, type Narrator } from './demo/story.ts';
+import { localRepository } from './git-settings.ts';
+import { serve } from './run.ts';
+import { openRuntime, type Runtime } from './runtime.ts';
+
+/** Short enough to watch; in proportion as the defaults are. */
+const pace = {
+  'poll-interval': '1s',
+  'http-host': '127.0.0.1',
+  'http-port': '0',
+  'failover-heartbeat-stale': '4s',
+  'failover-stability-window': '4s',
+  'failover-heartbeat-gap': '2s',
+  'failover-intake-fresh': '3s',
+  'failover-fence-margin': '1s',
+  'git-coalesce': '0s',
+  cluster: 'demo',
+} as const;
+const beatEvery = 500;
+
+interface Flags {
+  readonly keep?: true;
+  readonly json?: true;
+  readonly logLevel: string;
+}
+
+export function demoCommand(program: Command, context: CliContext): void {
+  program
+    .command('demo')
+    .description('watch the whole story in a minute: a fleet, its first commit, a node that dies, the failover, the way home')
+    .option('--keep', 'leave everything running at the end, until Ctrl-C')
+    .option('--json', 'one JSON object a line, for machines')
+    .addOption(new Option('--log-level <level>', 'what the server logs, to standard error').default('silent'))
+    .addHelpText('after', `
+Everything it needs it starts itself, on 127.0.0.1, and removes at the end: a PostgreSQL server, a bare Git repository,
+the HTTP server, and a process for each node that sends heartbeats. With DORY_DATABASE_URL it makes a database of its own
+on that server instead, and drops it.
+
+Examples:
+  dory demo
+  dory demo --keep
+  DORY_DATABASE_URL=postgresql://postgres@127.0.0.1/postgres dory demo`)
+    .action(async (flags: Flags) => {
+      const narrator = createNarrator(context.terminal, systemClock, flags.json === true);
+      await inTemporaryFolder((dataDir) => withDatabase(context, narrator, (env) => play({ ...context, env }, narrator, dataDir, flags)));
+    });
+}
+
+async function inTemporaryFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'dory-demo-'));
+  try {
+    await use(folder);
+  } finally {
+    await removeEmbeddedPostgres(folder);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** On a server that was named, a database of our own for this run: nobody's fleet is touched. */
+async function withDatabase({ env }: CliContext, narrator: Narrator, use: (env: CliContext['env']) => Promise<void>): Promise<void> {
+  const server = env['DORY_DATABASE_URL'];
+  const kept = { PATH: env['PATH'] };
+  if (server === undefined || server === '') return use(kept);
+  const name = `dory_demo_${systemRandom.hex(6)}`;
+  const admin = createPool(server, { max: 1, statementTimeoutMs: 30_000, applicationName: 'dory demo' });
+  try {
+    await admin.query(`create database ${name}`);
+    narrator.say(`Made the database ${name} on the server that DORY_DATABASE_URL names; it is dropped at the end.`);
+    const url = new URL(server);
+    url.pathname = `/${name}`;
+    await use({ ...kept, DORY_DATABASE_URL: url.href }).finally(() => admin.query(`drop database ${name} with (force)`));
+  } finally {
+    await admin.end();
+  }
+}
+
+async function play(context: CliContext, narrator: Narrator, dataDir: string, flags: Flags): Promise<void> {
+  narrator.chapter('Setting the stage');
+  const runtime = await openRuntime({ env: context.env, flags: { ...pace, 'data-dir': dataDir, 'log-level': flags.logLevel } }, 'dory demo', 'migrate');
+  try {
+    const { rows } = await runtime.pool.query<{ version: string }>("select current_setting('server_version') as version");
+    narrator.say(`PostgreSQL ${rows[0]?.version.split(' ')[0] ?? ''} is up${context.env['DORY_DATABASE_URL'] === undefined ? ', embedded' : ''}, and migrated.`);
+    await loadExample(runtime.pool, narrator);
+    await perform(context, narrator, runtime, flags);
+  } finally {
+    await runtime.close();
+  }
+}
+
+async function loadExample(pool: Pool, narrator: Narrator): Promise<void> {
+  // Heartbeats begin with the agents.
+  const rows = fleetFileRows(await readFile(join(packageRoot(), 'config', 'fleet.example.yaml'), 'utf8'), null);
+  await inTransaction(pool, {}, async (client) => {
+    for (const { text, values } of insertStatements(rows)) await client.query(text, [...values]);
+  });
+  const { rows: counts } = await pool.query<{ nodes: string; processors: string; templates: string; sensors: string }>(
+    `select (select count(*) from edge_nodes) as nodes, (select count(*) from processors) as processors,
+            (select count(*) from processor_templates) as templates, (select count(*) from sensors) as sensors`,
+  );
+  const [fleet] = counts;
+  if (fleet === undefined) return;
+  narrator.say(`Loaded config/fleet.example.yaml: ${fleet.nodes} edge nodes, ${fleet.processors} processors of ${fleet.templates} templates, ${fleet.sensors} sensors with credentials.`);
+  narrator.fact('fleet', { ...fleet });
+}
+
+/** The server, the stand-in for a cluster, and the story; all of it ends with this call. */
+async function perform(context: CliContext, narrator: Narrator, runtime: Runtime, flags: Flags): Promise<void> {
+  const { pool, settings, clock, log, path } = runtime;
+  const done = new AbortController();
+  const signal = AbortSignal.any([context.signal, done.signal]);
+  const reports = new Reports();
+  const repository = await localRepository(settings.dataDir, settings.git.branch, path);
+  narrator.say('Made a bare Git repository.');
+  const first = reports.next('the first commit', clock, signal, ({ publication }) => publication?.kind === 'pushed');
+  const { url: server, ended: serving } = await serve(runtime, signal, (report) => { reports.take(report); });
+  try {
+    narrator.say(`dory run is up on ${server}, and reconciles every second.`);
+    const nodes = (await pool.query<{ name: string }>('select name from edge_nodes order by name')).rows.map(({ name }) => name);
+    const cluster = startDemoCluster({ repository, branch: settings.git.branch, cluster: settings.cluster, nodes, server, intervalMs: beatEvery, clock, log });
+    try {
+      narrator.say(`Started ${String(nodes.length + 1)} agents, one process a node: they follow the branch as Argo CD would, and send heartbeats every ${String(beatEvery)} ms.`);
+      const stage: Stage = { narrator, reports, cluster, pool, clock, signal, repository, branch: settings.git.branch, path };
+      await Promise.race([tellStory(stage, await first), serving]);
+      if (flags.keep && !context.signal.aborted) await keepRunning(context, narrator, repository, server);
+    } finally {
+      await cluster.stop();
+    }
+  } finally {
+    done.abort();
+    await serving.catch(() => undefined);
+  }
+  await serving;
+}
+
+async function keepRunning({ signal }: CliContext, narrator: Narrator, repository: string, server: string): Promise<void> {
+  narrator.chapter('Still running, until Ctrl-C');
+  narrator.say(`git clone ${repository} fleet   # then read fleet/clusters/demo/processors/placements.tsv`);
+  narrator.say(`curl ${server}/metrics | grep ^dory_`);
+  narrator.fact('kept', { repository, server });
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => { resolve(); }, { once: true });
+  });
+}

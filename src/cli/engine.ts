@@ -1,0 +1,64 @@
+import { openRepository, type Repository } from '../commit/repository.ts';
+import { readState } from '../commit/revisions.ts';
+import type { Stages } from '../cycle.ts';
+import { decide } from '../decide/decide.ts';
+import { Failure } from '../model/failure.ts';
+import type { Instant } from '../model/time.ts';
+import { createObserver } from '../observe/database.ts';
+import type { Lease } from '../platform/leadership.ts';
+import { createPublisher, type Publisher } from '../publisher.ts';
+import { gitSettings } from './git-settings.ts';
+import { observeSettings } from './policy.ts';
+import { renderSettings } from './render-settings.ts';
+import type { Runtime } from './runtime.ts';
+import { programVersion } from './version.ts';
+
+/** The stages with their adapters: what `reconcile`, `run` and `demo` put to work. */
+export interface Engine {
+  readonly stages: Stages;
+  readonly publisher: Publisher;
+  readonly repository: Repository;
+  close(): Promise<void>;
+}
+
+export interface EngineOptions {
+  /** The lease under which decisions are made; null while another leads. */
+  readonly lease: () => Lease | null;
+  /** Reads the lease again in the database. @throws Failure `not-leader` */
+  readonly assertLeading: () => Promise<void>;
+  readonly onStep?: Stages['onStep'];
+}
+
+export async function openEngine(runtime: Runtime, options: EngineOptions): Promise<Engine> {
+  const { settings, pool } = runtime;
+  const observer = createObserver(pool, observeSettings(settings));
+  const { owner } = await readState(pool);
+  const repository = openRepository(await gitSettings(settings, owner, runtime.path), runtime);
+  const renderer = `dory ${programVersion()}`;
+  let seen: Instant = runtime.clock.now();
+  const publisher = createPublisher({
+    pool,
+    repository,
+    renderSettings: renderSettings(settings),
+    renderer,
+    coalesce: settings.git.coalesce,
+    now: () => seen,
+    assertLeading: options.assertLeading,
+  });
+  const stages: Stages = {
+    observe: async () => {
+      const snapshot = await observer.observe();
+      seen = snapshot.at;
+      return snapshot;
+    },
+    decide: async (snapshot, planned) => {
+      const lease = options.lease();
+      if (lease === null) throw new Failure('not-leader', 'Another instance leads.');
+      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer }, snapshot, planned);
+    },
+    render: () => publisher.render(),
+    commit: (rendered) => publisher.commit(rendered),
+    ...(options.onStep ? { onStep: options.onStep } : {}),
+  };
+  return { stages, publisher, repository, close: () => repository.close() };
+}

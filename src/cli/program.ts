@@ -1,0 +1,47 @@
+import { Command, CommanderError } from 'commander';
+import { Failure } from '../model/failure.ts';
+import { approveCommand, confirmStopCommand } from './approve.ts';
+import type { CliContext } from './context.ts';
+import { demoCommand } from './demo.ts';
+import { exitCodeHelp, exitCodes, type ExitCode } from './exit-codes.ts';
+import { historyCommand } from './history.ts';
+import { migrateCommand } from './migrate.ts';
+import { planCommand } from './plan.ts';
+import { reconcileCommand } from './reconcile.ts';
+import { renderCommand } from './render.ts';
+import { runCommand } from './run.ts';
+import { statusCommand } from './status.ts';
+import { programVersion, versionCommand } from './version.ts';
+
+/** Runs the command that `args` names. Failures are printed as people read them; bugs are thrown. */
+export async function runCli(args: readonly string[], given: Omit<CliContext, 'exit'>): Promise<ExitCode> {
+  let code: ExitCode = exitCodes.ok;
+  const context: CliContext = { ...given, exit: (last) => { code = last; } };
+  const program = createProgram(context);
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.error;
+    if (!(error instanceof Failure)) throw error;
+    context.terminal.err(`dory: ${error.message}\n${error.mend === '' ? '' : `${error.mend}\n`}`);
+    return error.code === 'not-leader' ? exitCodes.notLeader : exitCodes.error;
+  }
+}
+
+/** All commands; also what the README's list is compared with. */
+export function createProgram(context: CliContext): Command {
+  const { out, err } = context.terminal;
+  const program = new Command('dory')
+    .description('Keeps stateful edge workloads running by writing Git.')
+    .version(programVersion(), '--version')
+    .configureOutput({ writeOut: out, writeErr: err, getOutHasColors: () => context.terminal.color })
+    .showHelpAfterError('(dory --help lists the commands)')
+    .exitOverride()
+    .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
+  for (const add of [demoCommand, migrateCommand, planCommand, reconcileCommand, runCommand, renderCommand, historyCommand, statusCommand, approveCommand, confirmStopCommand, versionCommand]) {
+    add(program, context);
+  }
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  return program;
+}

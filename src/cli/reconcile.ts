@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import { cycle, type CycleReport } from '../cycle.ts';
+import type { CliContext } from './context.ts';
+import { openEngine } from './engine.ts';
+import { exitCodes, firstOf, type ExitCode } from './exit-codes.ts';
+import { assertLeading, currentLeader, whileLeading } from './lease.ts';
+import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
+import { render } from './output.ts';
+import { tellCycle } from './tell.ts';
+import { withRuntime } from './runtime.ts';
+
+export function reconcileCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command('reconcile')
+    .description('run one cycle: observe, plan, decide, render, commit')
+    .option('--once', 'one cycle and no more; the only way yet, and so the default')
+    .addHelpText('after', '\nExits with 3 if rows are in quarantine, with 4 if something is held until a person acts, with 5 if another instance leads.\n\nExamples:\n  dory reconcile --once\n  dory reconcile --once --git-url ssh://git@git.example.com/fleet.git');
+  settingsOptions(formatOption(command)).action(async ({ output }: FormatFlags) => {
+    await withRuntime(context, command, 'require', async (runtime) => {
+      const report = await whileLeading(runtime, async (lease) => {
+        const engine = await openEngine(runtime, { lease: () => lease, assertLeading: () => assertLeading(runtime.pool, lease) });
+        try {
+          return await cycle(engine.stages);
+        } finally {
+          await engine.close();
+        }
+      });
+      if (report === null) {
+        context.terminal.err(`Not the leader: ${(await currentLeader(runtime.pool)) ?? 'another instance'} leads.\n`);
+        context.exit(exitCodes.notLeader);
+        return;
+      }
+      context.terminal.out(output === 'table' || output === 'wide' ? tellCycle(report) : render(output, documentOf(report), [], []));
+      context.exit(exitCodeOf(report));
+    });
+  });
+}
+
+export function exitCodeOf({ planned }: CycleReport): ExitCode {
+  const held = planned.refusals.length > 0 || planned.holds.some(({ needsPerson }) => needsPerson);
+  return firstOf([planned.quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok, held ? exitCodes.held : exitCodes.ok]);
+}
+
+function documentOf({ planned, decision, publication }: CycleReport): unknown {
+  return { plan: planned, decision, publication };
+}

@@ -1,0 +1,152 @@
+import type { Command } from 'commander';
+import { createServer } from './server.ts';
+import { cycle, nextWake, type CycleReport, type Stages } from '../cycle.ts';
+import { createLoop, type Loop } from '../loop.ts';
+import { Failure } from '../model/failure.ts';
+import { elapsed, millis, type Millis } from '../model/time.ts';
+import { createLeadership, type Leadership } from '../platform/leadership.ts';
+import { listen } from '../platform/listen.ts';
+import { createMetrics, type Metrics } from '../platform/metrics.ts';
+import type { CliContext } from './context.ts';
+import { openEngine, type Engine } from './engine.ts';
+import { assertLeading, holderName } from './lease.ts';
+import { observeCycle, observeSteps } from './observe-cycle.ts';
+import { settingsOptions } from './options.ts';
+import { withRuntime, type Runtime } from './runtime.ts';
+import { countKinds } from './tell.ts';
+
+export function runCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command('run', { isDefault: true })
+    .description('keep the fleet running: the loop, and the HTTP server for heartbeats, nodes, health and metrics (the default)')
+    .addHelpText('after', '\nAlso the command where none is given, as the running system is started.\n\nExamples:\n  dory run\n  dory --config-db postgresql://dory@db.example.com/dory --poll-interval 10s --log-level info');
+  settingsOptions(command).action(async () => {
+    await withRuntime(context, command, 'migrate', async (runtime) => {
+      const { ended } = await serve(runtime, context.signal, () => undefined);
+      await ended;
+    });
+  });
+}
+
+export interface Serving {
+  /** Where the HTTP server listens. */
+  readonly url: string;
+  /** Resolves when everything has stopped; rejects on a bug. */
+  readonly ended: Promise<void>;
+}
+
+/** Starts everything that runs, until `signal` is aborted. `onReport` is told of each cycle. */
+export async function serve(runtime: Runtime, signal: AbortSignal, onReport: (report: CycleReport) => void): Promise<Serving> {
+  const { clock } = runtime;
+  const started = clock.monotonic();
+  const metrics = createMetrics({ runtime: true });
+  const parts = await start(runtime, metrics, onReport);
+  metrics.startupDuration.observe(seconds(clock.monotonic() - started));
+  return { url: parts.url, ended: keepServing(runtime, metrics, parts, signal) };
+}
+
+async function keepServing({ log, clock }: Runtime, metrics: Metrics, parts: Parts, signal: AbortSignal): Promise<void> {
+  const bug = new AbortController();
+  const either = AbortSignal.any([signal, bug.signal]);
+  const running = [parts.loop.run(either), parts.remoteChecks(either)];
+  try {
+    await Promise.all(running);
+  } finally {
+    // Whichever ended with a bug takes the other one along.
+    bug.abort();
+    await Promise.allSettled(running);
+    const stopping = clock.monotonic();
+    log.info('shutting down');
+    await parts.stop();
+    metrics.shutdownDuration.observe({ component: 'all' }, seconds(clock.monotonic() - stopping));
+    log.info('stopped');
+  }
+}
+
+interface Parts {
+  readonly url: string;
+  readonly loop: Loop;
+  /** Looks now and then whether somebody else wrote into our folder. */
+  readonly remoteChecks: (signal: AbortSignal) => Promise<void>;
+  readonly stop: () => Promise<void>;
+}
+
+async function start(runtime: Runtime, metrics: Metrics, onReport: (report: CycleReport) => void): Promise<Parts> {
+  const { pool, clock, random, log, settings, databaseUrl } = runtime;
+  const leadership: Leadership = createLeadership({
+    pool, clock, random, log,
+    holder: holderName(runtime),
+    onChange: (lease) => {
+      metrics.leader.set(lease === null ? 0 : 1);
+      loop.wake();
+    },
+  });
+  const engine = await openEngine(runtime, {
+    lease: () => leadership.current(),
+    assertLeading: () => stillLeading(runtime, leadership),
+    onStep: observeSteps(clock, metrics),
+  });
+  const loop = createLoop({
+    cycle: () => oneCycle(runtime, engine.stages, metrics, onReport),
+    isLeader: () => leadership.current() !== null,
+    pollInterval: settings.pollInterval,
+    clock, random,
+    onFailure: (failure) => { tellFailure(runtime, metrics, failure); },
+  });
+  const server = await createServer(runtime, metrics);
+  const listener = listen({ url: databaseUrl, channel: 'dory', clock, random, log, onNotify: () => { loop.wake(); } });
+  leadership.start();
+  const stop = async (): Promise<void> => {
+    await listener.close();
+    await leadership.stop();
+    await server.close();
+    await engine.close();
+  };
+  return { url: server.url, loop, remoteChecks: (signal) => checkRemote(runtime, engine, leadership, loop, signal), stop };
+}
+
+async function stillLeading({ pool }: Runtime, leadership: Leadership): Promise<void> {
+  const lease = leadership.current();
+  if (lease === null) throw new Failure('not-leader', 'The lease ran out.');
+  await assertLeading(pool, lease);
+}
+
+async function oneCycle({ clock, log }: Runtime, stages: Stages, metrics: Metrics, onReport: (report: CycleReport) => void): Promise<Millis | null> {
+  const before = clock.monotonic();
+  const report = await cycle(stages);
+  observeCycle(metrics, clock.now(), report);
+  tellReport(log, report);
+  onReport(report);
+  const wake = nextWake(report);
+  // The snapshot was taken at the start; the database's clock has moved on since.
+  return wake === null ? null : millis(elapsed(report.snapshot.at, wake) - (clock.monotonic() - before));
+}
+
+function tellReport(log: Runtime['log'], { planned, decision, publication }: CycleReport): void {
+  for (const { nodeId, verdict, reason, evidence } of planned.transitions) log.info({ node: nodeId, verdict, reason, evidence }, 'verdict changed');
+  if (planned.changes.length > 0) log.info({ revision: decision.revision, changes: planned.changes.length }, `decided: ${countKinds(planned)}`);
+  if (publication?.kind === 'pushed') log.info({ revision: publication.revision, commit: publication.commit, files: publication.files }, 'pushed');
+  for (const { subject, reason } of planned.refusals) log.warn({ subject, reason }, 'refused; dory approve lets it happen');
+}
+
+function tellFailure({ log }: Runtime, metrics: Metrics, failure: Failure): void {
+  metrics.reconciliationErrors.inc({ error_type: failure.code });
+  const level = failure.retry === 'now' ? 'info' : 'error';
+  log[level]({ err: failure, code: failure.code, retry: failure.retry, mend: failure.mend }, 'the cycle ended early');
+}
+
+async function checkRemote({ clock, settings, log }: Runtime, engine: Engine, leadership: Leadership, loop: Loop, signal: AbortSignal): Promise<void> {
+  // A sleep that is cut short is the end.
+  while (await clock.sleep(settings.git.headCheckInterval, signal).then(() => true, () => false)) {
+    if (leadership.current() === null) continue;
+    const edit = await engine.publisher.checkRemote().catch((error: unknown) => {
+      log.warn({ err: error }, 'the remote could not be asked for its head');
+      return null;
+    });
+    if (edit === null) continue;
+    log.warn({ commit: edit.commit, paths: edit.paths.slice(0, 10), count: edit.paths.length }, 'somebody else changed our folder');
+    loop.wake();
+  }
+}
+
+const seconds = (ms: number): number => ms / 1000;

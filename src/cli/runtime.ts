@@ -1,0 +1,67 @@
+import type { Pool } from 'pg';
+import type { Command } from 'commander';
+import { systemClock, type Clock } from '../platform/clock.ts';
+import { startEmbeddedPostgres } from '../platform/embedded-postgres.ts';
+import { createLog, type Log } from '../platform/log.ts';
+import { migrate, requireMigrated } from '../platform/migrate.ts';
+import { createPool } from '../platform/pg.ts';
+import { systemRandom, type Random } from '../platform/random.ts';
+import type { Settings } from '../platform/settings-schema.ts';
+import { loadSettings } from '../platform/settings.ts';
+import type { CliContext } from './context.ts';
+import { settingFlags, type SettingFlags } from './options.ts';
+
+/** What commands that work on a database share: the settings, and the database itself. */
+export interface Runtime {
+  readonly settings: Settings;
+  readonly pool: Pool;
+  readonly databaseUrl: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** PATH of the processes that we start. */
+  readonly path: string;
+}
+
+/** `migrate`: bring the schema up to date first. `require`: it must be. `none`: whatever it is. */
+type Schema = 'migrate' | 'require' | 'none';
+
+/** Reads the settings of a command: environment over flags over file over defaults. */
+export async function settingsOf(context: CliContext, command: Command): Promise<Settings> {
+  return loadSettings({ env: context.env, flags: settingFlags(command) });
+}
+
+/**
+ * Opens the database (an embedded one where none is named). What is only worth knowing of a service is not logged by a
+ * command that a person waits for.
+ */
+export async function openRuntime(given: { readonly env: CliContext['env']; readonly flags: SettingFlags }, name: string, schema: Schema): Promise<Runtime & { close(): Promise<void> }> {
+  const settings = await loadSettings(given);
+  const log = createLog({ level: schema !== 'migrate' && settings.logLevel === 'info' ? 'warn' : settings.logLevel });
+  const embedded = settings.database.url === null ? await startEmbeddedPostgres({ dataDir: settings.dataDir, log }) : null;
+  const databaseUrl = embedded?.url ?? settings.database.url ?? '';
+  const pool = createPool(databaseUrl, { max: settings.database.poolSize, statementTimeoutMs: settings.database.statementTimeout, applicationName: name });
+  const close = async (): Promise<void> => {
+    await pool.end();
+    await embedded?.stop();
+  };
+  try {
+    // Our own embedded database is nobody else's: it follows the program.
+    if (schema === 'migrate' || (schema === 'require' && embedded !== null)) await migrate(pool);
+    else if (schema === 'require') await requireMigrated(pool);
+    return { settings, pool, databaseUrl, clock: systemClock, random: systemRandom, log, path: given.env['PATH'] ?? '', close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The runtime of a command, closed at its end, whatever happens. */
+export async function withRuntime<T>(context: CliContext, command: Command, schema: Schema, use: (runtime: Runtime) => Promise<T>): Promise<T> {
+  const runtime = await openRuntime({ env: context.env, flags: settingFlags(command) }, `dory ${command.name()}`, schema);
+  try {
+    return await use(runtime);
+  } finally {
+    await runtime.close();
+  }
+}

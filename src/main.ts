@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+import { runCli } from './cli/program.ts';
+
+/** The composition root: the only file that sees the process. */
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => { stop.abort(); });
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  env: process.env,
+  cwd: process.cwd(),
+  signal: stop.signal,
+  self: { execPath: process.execPath, args: [...process.execArgv, process.argv[1] ?? ''] },
+  terminal: {
+    out: (text) => { process.stdout.write(text); },
+    err: (text) => { process.stderr.write(text); },
+    color: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
+  },
+});

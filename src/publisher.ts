@@ -1,0 +1,186 @@
+import type { Pool } from 'pg';
+import { commitMessage } from './commit/message.ts';
+import type { Head, Repository } from './commit/repository.ts';
+import { changesOf, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingRevision } from './commit/revisions.ts';
+import { Failure } from './model/failure.ts';
+import type { RevisionId } from './model/ids.ts';
+import { after, type Instant, type Millis } from './model/time.ts';
+import type { FileChange, ManifestTree } from './model/tree.ts';
+import { readManifestInputs } from './observe/manifest-inputs.ts';
+import { summarize, type ChangeSummary } from './render/change.ts';
+import { emptyRenderState, render, type RenderState } from './render/render.ts';
+import type { RenderSettings } from './render/settings.ts';
+
+/**
+ * From the rows of decided revisions to files on the remote: render and commit, put together.
+ *
+ * What it remembers (the last tree, files not yet pushed) only saves work: with nothing remembered, the tree is rendered
+ * from the rows and compared with what the remote shows. Steps: nothing pending → no render, no git process. Pending →
+ * the changed rows are rendered → pushed → marked as committed in the database. A crash in between is met by the next
+ * cycle: the rows are still pending, and files that arrived already don't differ any more.
+ */
+export interface Publisher {
+  render(): Promise<Rendered | null>;
+  commit(rendered: Rendered): Promise<Publication>;
+  /** Asks the remote whether somebody else changed our folder; what was changed is restored by the next `render`. */
+  checkRemote(): Promise<ForeignEdit | null>;
+}
+
+export interface Rendered {
+  readonly tree: ManifestTree;
+  /** What the remote lacks. */
+  readonly files: readonly FileChange[];
+  /** Oldest first; empty where only a foreign edit is restored. */
+  readonly pending: readonly PendingRevision[];
+}
+
+export type Publication =
+  /** `waited`: when each of its revisions was decided. */
+  | { readonly kind: 'pushed'; readonly commit: string; readonly files: number; readonly revision: RevisionId; readonly waited: readonly Instant[] }
+  /** The remote had all of it already: an earlier push arrived, and its answer did not. */
+  | { readonly kind: 'already-there'; readonly commit: string | null; readonly revision: RevisionId }
+  /** Not urgent: waits for others to share a commit with. */
+  | { readonly kind: 'postponed'; readonly until: Instant };
+
+export interface ForeignEdit {
+  readonly paths: readonly string[];
+  readonly commit: string | null;
+}
+
+export interface PublisherOptions {
+  readonly pool: Pool;
+  readonly repository: Repository;
+  readonly renderSettings: Omit<RenderSettings, 'owner' | 'layout'>;
+  /** Named in commits: `dory 0.2.0`. */
+  readonly renderer: string;
+  readonly coalesce: Millis;
+  /** The database's clock as far as we know it: the newest snapshot's. */
+  readonly now: () => Instant;
+  /** Reads the lease again; throws `Failure('not-leader')`. */
+  readonly assertLeading: () => Promise<void>;
+}
+
+interface Memory {
+  state: RenderState | null;
+  revision: RevisionId | 0;
+  tree: ManifestTree | null;
+  unpublished: Map<string, FileChange>;
+  lastPushAt: Instant | null;
+  restore: boolean;
+}
+
+export function createPublisher(options: PublisherOptions): Publisher {
+  const memory: Memory = { state: null, revision: 0, tree: null, unpublished: new Map(), lastPushAt: null, restore: false };
+  return {
+    render: async () => {
+      const pending = await pendingRevisions(options.pool);
+      if (pending.length === 0 && !memory.restore) return null;
+      const tree = await bringUpToDate(options, memory, pending);
+      return { tree, files: [...memory.unpublished.values()], pending };
+    },
+    commit: (rendered) => commit(options, memory, rendered),
+    checkRemote: () => checkRemote(options, memory),
+  };
+}
+
+async function bringUpToDate(options: PublisherOptions, memory: Memory, pending: readonly PendingRevision[]): Promise<ManifestTree> {
+  const { pool } = options;
+  const last = pending.at(-1);
+  if (memory.state === null || memory.restore) return rebuild(options, memory);
+  if (last === undefined || last.id <= memory.revision) return memory.tree ?? bug('a state without a tree');
+  const inputs = await readManifestInputs(pool, memory.revision);
+  return keep(memory, render(memory.state, { ...inputs, revision: last.id, change: await lastSummary(pool, last.id) }), inputs.revision);
+}
+
+/** Renders everything from the rows, and keeps of it what the remote does not have. */
+async function rebuild(options: PublisherOptions, memory: Memory): Promise<ManifestTree> {
+  const { pool, repository, renderSettings } = options;
+  const state = await readState(pool);
+  const head = await repository.head();
+  if ((head.revision ?? 0) > state.revision) throw behind(head, state.revision);
+  const settings: RenderSettings = { ...renderSettings, owner: state.owner, layout: state.layout ?? 'flat' };
+  const inputs = await readManifestInputs(pool, 0);
+  if (inputs.revision === 0) bug('asked to render before anything was decided');
+  memory.unpublished.clear();
+  const rendered = render(emptyRenderState(settings), { ...inputs, revision: inputs.revision, change: await lastSummary(pool, inputs.revision) });
+  const tree = keep(memory, rendered, inputs.revision);
+  for (const [path, blob] of head.files) {
+    if (tree.files.get(path) === blob) memory.unpublished.delete(path);
+    else if (!tree.files.has(path)) memory.unpublished.set(path, { path, blob: null, content: null });
+  }
+  return tree;
+}
+
+function keep(memory: Memory, rendered: ReturnType<typeof render>, revision: RevisionId | 0): ManifestTree {
+  memory.state = rendered.state;
+  memory.tree = rendered.tree;
+  memory.revision = revision;
+  for (const file of rendered.files) memory.unpublished.set(file.path, file);
+  return rendered.tree;
+}
+
+async function commit(options: PublisherOptions, memory: Memory, rendered: Rendered): Promise<Publication> {
+  const { pending, tree, files } = rendered;
+  const revision = tree.revision;
+  const until = postponed(options, memory, pending);
+  if (until !== null) return { kind: 'postponed', until };
+  const published = await options.repository.publish({
+    files,
+    revision,
+    message: await messageFor(options, rendered),
+    decidedAt: pending.at(-1)?.decidedAt ?? options.now(),
+    leaderCheck: options.assertLeading,
+  });
+  if (published.kind === 'diverged') {
+    await restoreLater(options, memory, { paths: published.paths, commit: published.head });
+    throw new Failure('git-diverged', `Somebody else changed ${String(published.paths.length)} of our files on the remote.`);
+  }
+  const commit = published.commit ?? bug('nothing to push, and nothing on the remote');
+  await markCommitted(options.pool, revision, { commit, treeDigest: tree.digest });
+  for (const { path } of files) memory.unpublished.delete(path);
+  memory.restore = false;
+  memory.lastPushAt = options.now();
+  if (published.kind === 'unchanged') return { kind: 'already-there', commit, revision };
+  return { kind: 'pushed', commit, files: files.length, revision, waited: pending.map(({ decidedAt }) => decidedAt) };
+}
+
+/** Hosts ask for few pushes: what nobody waits for goes out with what somebody does, or when the last push is long enough ago. */
+function postponed({ coalesce, now }: PublisherOptions, { lastPushAt, restore }: Memory, pending: readonly PendingRevision[]): Instant | null {
+  if (lastPushAt === null || restore || pending.some(({ urgent }) => urgent)) return null;
+  const until = after(lastPushAt, coalesce);
+  return until > now() ? until : null;
+}
+
+async function checkRemote(options: PublisherOptions, memory: Memory): Promise<ForeignEdit | null> {
+  const { foreign, commit, rewritten } = await options.repository.head();
+  if (foreign === null && !rewritten) return null;
+  const edit = { paths: foreign?.paths ?? [], commit };
+  await restoreLater(options, memory, edit);
+  return edit;
+}
+
+async function restoreLater({ pool }: PublisherOptions, memory: Memory, edit: ForeignEdit): Promise<void> {
+  await recordForeignEdit(pool, edit.paths, edit.commit);
+  memory.restore = true;
+}
+
+async function messageFor({ pool, renderer, renderSettings }: PublisherOptions, { pending, tree }: Rendered): Promise<string> {
+  const [first, last] = [pending[0], pending.at(-1)];
+  const changes = first === undefined || last === undefined ? [] : await changesOf(pool, first.id, last.id);
+  return commitMessage({ cluster: renderSettings.cluster, renderer, pending, changes, revision: tree.revision, treeDigest: tree.digest });
+}
+
+/** The file that tells of the last change tells of the last revision, whatever else is published with it: rows alone decide bytes. */
+async function lastSummary(pool: Pool, revision: RevisionId): Promise<ChangeSummary> {
+  return summarize(await readRevision(pool, revision), await changesOf(pool, revision, revision));
+}
+
+function bug(what: string): never {
+  throw new Error(`publisher: ${what}`);
+}
+
+function behind(head: Head, revision: number): Failure {
+  return new Failure('database-behind', `Git shows revision ${String(head.revision)}, the database knows ${String(revision)}: it was restored from a backup, or it is another one.`, {
+    mend: 'Nothing is written until the database is the one that wrote this branch, or the branch is another one.',
+  });
+}
