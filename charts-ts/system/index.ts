@@ -6,7 +6,7 @@ import { OrchestratorChart } from './orchestrator.ts';
 import { ProcessorAccessChart } from './processor-access.ts';
 import type { SystemProps } from './props.ts';
 
-export { defaultSystemProps, systemProps, type SharedSettings, type SystemProps } from './props.ts';
+export { defaultSystemProps, systemProps, type SystemProps } from './props.ts';
 
 /**
  * The system's own manifests: file name below `system/` → YAML, as `cdk8s synth` writes it, sorted by name. `namespaces` are those in

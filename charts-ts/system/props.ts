@@ -76,7 +76,7 @@ export const systemSchema = z
   });
 
 /** Settings of the program itself that its manifests repeat, by the same names. */
-export interface SharedSettings {
+interface SharedSettings {
   /** `clusters/<cluster>/` is our folder in the repository. */
   readonly cluster: string;
   /** The docker-registry Secret that the token refresh writes. */
@@ -92,7 +92,7 @@ const sharedSchema = z.object({
   databaseSecretKey: text('a key of a Secret', isDataKey),
 });
 
-export type SystemSection = Readonly<z.output<typeof systemSchema>>;
+type SystemSection = Readonly<z.output<typeof systemSchema>>;
 export type SystemProps = SystemSection & { readonly shared: SharedSettings };
 
 /**
