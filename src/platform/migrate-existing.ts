@@ -1,22 +1,15 @@
 import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
 
-/**
- * The columns of the running system's tables that the program reads or writes. The others that the schema names may be missing:
- * `sensors.location_point`, `sensors.metadata`, `processor_template_versions.build_config`, `edge_node_apps.state_storage_path`,
- * `processors.terminated_at`.
- */
+/** The columns of the running system's tables that the program can't do without. The others that its schema names may be missing. */
 const requiredColumns: Readonly<Record<string, readonly string[]>> = {
   processor_templates: ['id', 'slug', 'name'],
-  processor_template_versions: ['processor_template_id', 'image_uri', 'digest', 'version', 'runtime_config_template', 'is_active'],
+  processor_template_versions: ['processor_template_id', 'image_uri', 'version', 'runtime_config_template', 'is_active'],
   sensors: ['id', 'sensor_type', 'connection_config'],
-  edge_nodes: ['id', 'organization_id', 'name', 'status', 'failover_enabled', 'failover_target_node_id', 'last_heartbeat_at'],
-  processors: [
-    'id', 'processor_template_id', 'node_type', 'node_id', 'k8s_namespace', 'k8s_pod_name', 'node_ip', 'sensor_id', 'status',
-    'health_status', 'last_health_check_at', 'consecutive_failures', 'created_at', 'updated_at',
-  ],
-  edge_node_apps: ['id', 'edge_node_id', 'processor_config_id', 'failover_enabled', 'status', 'current_processor_id'],
-  edge_node_events: ['id', 'edge_node_id', 'processor_config_id', 'event_type', 'details', 'created_at'],
+  edge_nodes: ['id', 'name', 'status', 'last_heartbeat_at'],
+  processors: ['id', 'processor_template_id', 'node_type', 'node_id', 'status', 'health_status', 'last_health_check_at', 'consecutive_failures'],
+  edge_node_apps: ['edge_node_id', 'processor_config_id', 'status', 'current_processor_id'],
+  edge_node_events: ['edge_node_id', 'processor_config_id', 'event_type', 'details', 'created_at'],
 };
 
 /**
