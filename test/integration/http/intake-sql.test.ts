@@ -107,7 +107,9 @@ describe('what a beat counts for', () => {
     const moved = await placed(other, { epoch: 2 });
     await db.pool.query('update processors set node_id = $2 where id = $1', [moved, home]);
     await db.pool.query('update edge_nodes set last_heartbeat_at = null where id = $1', [home]);
-    await send({ processor_id: moved }, { processor_id: moved, placement_epoch: 1 }, { processor_id: await fleet.processor() });
+    await send({ processor_id: moved, placement_epoch: 1 }, { processor_id: moved, placement_epoch: 3 }, { processor_id: await fleet.processor() });
+    expect(await fleet.lastHeartbeat(other)).toBeNull();
+    await send({ processor_id: moved });
     expect(await fleet.lastHeartbeat(other)).not.toBeNull();
     expect(await fleet.lastHeartbeat(home)).toBeNull();
   });
@@ -149,6 +151,9 @@ describe('what is stored of a processor', () => {
     expect(await fleet.row(unplaced)).toMatchObject({ status: 'pending', health_status: { healthy: true } });
     expect((await fleet.row(stopping)).status).toBe('pending');
     expect((await fleet.row(moved)).status).toBe('failover');
+    const leaving = await placed(home, {}, 'pending');
+    await send({ processor_id: leaving, status: 'stopped' });
+    expect((await fleet.row(leaving)).status).toBe('pending');
   });
 
   test('terminated and failed rows are left alone', async () => {

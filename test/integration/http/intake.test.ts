@@ -90,6 +90,8 @@ test('with the database down every beat is answered at once, nothing is stored, 
     const many = await Promise.all(Array.from({ length: 1000 }, () => r.intake.record(beatOf({ node_id }))));
     expect(many.every(({ standing, placementEpoch }) => standing === 'unstored' && placementEpoch === null)).toBe(true);
     expect(await r.count('unstored')).toBe(1001);
+    // Nobody asked the database again.
+    expect((await r.metrics.databaseErrors.get()).values.map(({ value }) => value)).toEqual([1]);
     await onServer(`alter database ${name} allow_connections true`);
     const before = Date.now();
     r.intake.start();
