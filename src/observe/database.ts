@@ -106,7 +106,7 @@ async function refresh(client: PoolClient, { catalog, pulse, settings, before }:
   const decided = before?.version !== version;
   if (before !== null && changed.length === 0 && !decided) return before;
   const seen = await refreshFleet(client, { catalog, settings, changed, before });
-  const placements = decided ? await readPlacements(client, before?.placements) : before.placements;
+  const placements = decided ? await readPlacements(client) : before.placements;
   const retired = decided || changed.includes('processors') ? await readRetired(client) : before.retired;
   return { ...seen, catalog, fingerprints, version, placements, retired };
 }

@@ -3,7 +3,7 @@ import { ageMs, readFleetFile, uuidOf, type ReadFleetFile } from './fleet-file-r
 
 /** The seven tables of the running system, in an order in which their rows can be inserted. */
 const tableOrder = ['processor_templates', 'processor_template_versions', 'sensors', 'edge_nodes', 'processors', 'edge_node_apps', 'edge_node_events'] as const;
-export type ExistingTable = (typeof tableOrder)[number];
+type ExistingTable = (typeof tableOrder)[number];
 
 /** A row by its columns, as JSON. */
 export type ColumnValues = Readonly<Record<string, unknown>>;

@@ -20,7 +20,7 @@ export interface Parsed {
   readonly processors: readonly ProcessorRow[];
 }
 
-export interface Memo<T> {
+interface Memo<T> {
   /** Of the rows that the result comes from. */
   readonly hash: string;
   readonly result: T;
@@ -68,7 +68,7 @@ function memoised<T>(before: Memo<T> | undefined, hash: string, parse: () => T):
 /** Each desired processor: its spec, or what is wrong with it. */
 export type Assembly = ReadonlyMap<ProcessorId, Assembled>;
 
-export interface Assembled extends Sources {
+interface Assembled extends Sources {
   readonly result: { readonly ok: true; readonly spec: ProcessorSpec } | { readonly ok: false; readonly problems: readonly Problem[] };
 }
 

@@ -102,7 +102,7 @@ export function report(section: Section, code: ProblemCode, field: string, value
 }
 
 /** A value under its key, as far as an error may show it. Objects and lists are not shown: they may hold anything. */
-export function shownUnder(key: string, value: unknown): string | null {
+function shownUnder(key: string, value: unknown): string | null {
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return null;
   return isCredential(key, String(value)) ? null : shown(String(value));
 }

@@ -1,6 +1,6 @@
 import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
-import { byText, type Digest, type Epoch, type NodeId, type NodeName, type ProcessorId, type RevisionId } from '../model/ids.ts';
+import type { Digest, Epoch, NodeId, NodeName, ProcessorId, RevisionId } from '../model/ids.ts';
 import type { Placement } from '../model/placement.ts';
 import { reasonCodes, type ReasonCode } from '../model/reasons.ts';
 import type { Snapshot, StopSignals } from '../model/snapshot.ts';
@@ -12,27 +12,11 @@ const ms = (column: string): string => `round(extract(epoch from ${column}) * 10
 
 const reasons: ReadonlySet<string> = new Set(reasonCodes);
 
-/**
- * All of `dory.placements`, sorted. Every decision that changes a row gives it its own, higher revision, so beside
- * `before` only rows of newer revisions are read; where the numbers don't match then (rows were removed, or the database
- * was restored), all are.
- */
-export async function readPlacements(client: PoolClient, before: readonly Placement[] = []): Promise<readonly Placement[]> {
-  const { rows } = await client.query<{ count: string; newest: string }>('select count(*), coalesce(max(revision), 0) as newest from dory.placements');
-  const known = before.reduce((newest, { revision }) => Math.max(newest, revision), 0);
-  const newer = Number(rows[0]?.newest) >= known ? await readNewer(client, known) : [];
-  const merged = new Map(before.map((placement) => [placement.processorId, placement]));
-  for (const placement of newer) merged.set(placement.processorId, placement);
-  const complete = merged.size === Number(rows[0]?.count) && Number(rows[0]?.newest) >= known;
-  const all = complete ? [...merged.values()] : await readNewer(client, 0);
-  return all.sort((a, b) => byText(a.processorId, b.processorId));
-}
-
-async function readNewer(client: PoolClient, revision: number): Promise<Placement[]> {
+/** All of `dory.placements`, sorted. */
+export async function readPlacements(client: PoolClient): Promise<readonly Placement[]> {
   const { rows } = await client.query<(string | null)[]>({
     text: `select processor_id::text, epoch::text, target_node_id::text, target_node_name, phase, reason, ${ms('since')}, spec_digest, revision::text
-             from dory.placements where revision > $1`,
-    values: [revision],
+             from dory.placements order by processor_id`,
     rowMode: 'array',
     types: rawText,
   });

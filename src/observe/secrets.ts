@@ -77,14 +77,15 @@ const shapes: readonly RegExp[] = [
   /\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}/, // JWT
   /\b(?:AKIA|ASIA)[A-Z0-9]{16}\b/, // AWS
   /\b(?:gh[pousr]_|github_pat_|glpat-|npm_|hf_|dckr_pat_|dop_v1_|shpat_|pypi-|sk-|sk_live_|rk_live_|hvs\.|ya29\.|AIza|SG\.)[A-Za-z0-9_-]{16,}/,
+  /(?<![\w/+.-])(?=[a-z\d/+]*[A-Z])(?=[A-Z\d/+]*[a-z])(?=[A-Za-z/+]*\d)[A-Za-z\d/+]{40}(?![\w/+=.-])/, // AWS' secret keys
   /\bxox[a-z]-[A-Za-z0-9-]{8,}/, // Slack
   /hooks\.slack\.com\/(?:services|workflows)\//,
   /AGE-SECRET-KEY-/,
   /\$(?:2[aby]|5|6|y|argon2id?)\$/, // crypt
   /\b(?:Bearer|Basic) +[A-Za-z0-9+/=._~-]{8,}/i,
   /:\/\/(?:[^\s/?#:@]*:[^\s/?#@]+|[^\s/?#:@]+)@/, // user info of a URL
-  /:\/\/[^\s@/:]*:(?!\d{1,5}(?:[/?#]|$))[^\s@]*@/, // the same with an unescaped slash in the password
-  /^[^\s:@/]+:[^\s@]+@(?!sha\d+:)[^\s@]+$/, // user:password@host, as in Go's DSNs
+  /:\/\/[^\s@/:]*:(?!\d{1,5}(?:[/?#]|$))[^\s@]{1,200}@/, // the same with an unescaped slash in the password
+  /^[^\s:@/]+:(?!\/\/)[^\s@]+@(?!sha\d+:)[^\s@]+$/, // user:password@host, as in Go's DSNs
 ];
 
 /** Whether the value alone tells that it is, or holds, a credential. */

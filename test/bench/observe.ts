@@ -40,7 +40,7 @@ export async function benchObserve(pool: Pool): Promise<readonly BenchRow[]> {
     row('observe, cold', cold, 2000),
     row('observe, nothing changed', idle, 120),
     row('observe, one processor changed', oneChanged, 600),
-    row('observe, after a decision', decided, 200),
+    row('observe, after a decision', decided, 500),
   ];
 }
 
