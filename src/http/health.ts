@@ -11,7 +11,7 @@ export interface Health {
   shutDown(): void;
 }
 
-export interface HealthSettings {
+interface HealthSettings {
   /** An answer of the database is good for this long: probes of several sides do not add up. */
   readonly cacheFor: Millis;
   /** The readiness probe of the running system waits 3 s. */

@@ -20,12 +20,12 @@ export interface Beat {
 }
 
 /** `stranger`: an id that no row of ours can have, since ours are uuids. */
-export type BeatSubject =
+type BeatSubject =
   | { readonly kind: 'processor'; readonly id: ProcessorId }
   | { readonly kind: 'stranger' }
   | { readonly kind: 'node' };
 
-export type Directive = 'continue' | 'shutdown';
+type Directive = 'continue' | 'shutdown';
 
 /**
  * Where a heartbeat comes from, as the statement that stores it sees it:

@@ -49,7 +49,7 @@ export interface HeartbeatIntake {
   stop(): Promise<void>;
 }
 
-export interface IntakeOptions {
+interface IntakeOptions {
   readonly pool: Pool;
   readonly clock: Clock;
   readonly settings: IntakeSettings;

@@ -15,14 +15,14 @@ export interface NodeRow {
   readonly last_heartbeat_at: Date | null;
 }
 
-export interface Registration {
+interface Registration {
   readonly name: string;
   readonly organizationId: string | null;
   /** Null: not said; true for a new node. */
   readonly failoverEnabled: boolean | null;
 }
 
-export type NodeReference =
+type NodeReference =
   | { readonly by: 'id'; readonly id: string }
   | { readonly by: 'name'; readonly name: string; readonly organizationId: string | null };
 

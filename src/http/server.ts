@@ -8,7 +8,7 @@ import { directives, messages, parseBeat, type FieldProblem, type HeartbeatAnswe
 import type { HeartbeatIntake } from './intake.ts';
 import { parseReference, parseRegistration, type NodeOutcome, type NodeRegistry } from './nodes.ts';
 
-export interface HttpServerOptions {
+interface HttpServerOptions {
   readonly intake: HeartbeatIntake;
   readonly nodes: NodeRegistry;
   readonly health: Health;
@@ -18,7 +18,7 @@ export interface HttpServerOptions {
   readonly limits: HttpLimits;
 }
 
-export interface HttpLimits {
+interface HttpLimits {
   readonly bodyBytes: number;
   /** A request must have arrived within this time. */
   readonly requestTimeoutMs: number;
@@ -89,7 +89,7 @@ function acceptJson(app: FastifyInstance): void {
   });
 }
 
-function answerErrors(app: FastifyInstance, { metrics, log }: HttpServerOptions): void {
+function answerErrors(app: FastifyInstance, { metrics, log, limits }: HttpServerOptions): void {
   const unmatched = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const path = request.url.split('?', 1)[0] ?? '';
     const allowed = methods.get(path);
@@ -105,7 +105,7 @@ function answerErrors(app: FastifyInstance, { metrics, log }: HttpServerOptions)
     const status = error.statusCode ?? 500;
     if (status < 500 && request.url.startsWith(paths.heartbeat)) metrics.heartbeats.inc({ result: 'refused' });
     if (error instanceof Refusal) return refuse(reply, error);
-    if (status === 413) return refuse(reply, new Refusal(413, 'body-too-large', 'The body is larger than 64 KB.'));
+    if (status === 413) return refuse(reply, new Refusal(413, 'body-too-large', `The body is larger than ${String(limits.bodyBytes)} bytes.`));
     if (status < 500) return refuse(reply, new Refusal(status, 'invalid-request', error.message));
     log.error({ err: error, method: request.method, path: request.url }, 'a request failed');
     if (!(error instanceof Failure)) return refuse(reply, new Refusal(500, 'internal', 'The request failed; the log says why.'));
