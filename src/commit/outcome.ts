@@ -27,7 +27,7 @@ const refusals: readonly (readonly [RegExp, string])[] = [
   [/error setting certificate|problem with the SSL CA cert/i, 'Set git.caFile to a file that holds certificates in PEM form.'],
 ];
 
-const broken = /\.lock': File exists|bad object|bad tree|missing (?:blob|tree|commit|object)|is corrupt|corrupt(?:ed)? |loose object|packfile |pack has|unable to read|could not read [0-9a-f]{40}|unresolved deltas|invalid object|did not send all necessary|index-pack died|pack-objects died|bad config|not a git repository: '\.|No space left|Read-only file system|inflate/i;
+const broken = /\.lock': File exists|bad object|bad tree|missing (?:blob|tree|commit|object)|is corrupt|corrupt(?:ed)? |loose object|packfile |pack has|unable to read|could not read [0-9a-f]{40}|unresolved deltas|invalid object|did not send all necessary|index-pack died|pack-objects died|bad config|fatal: not a git repository|No space left|Read-only file system|inflate/i;
 
 /** What a failed conversation with the remote means. The remote's text is quoted: made plain, short, and it never held the token. */
 export function remoteFailure(exit: GitExit): Failure | BrokenClone {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { simpleGit, type SimpleGitOptions } from 'simple-git';
+import { GitConstructError, simpleGit, type SimpleGitOptions } from 'simple-git';
 import { Failure } from '../model/failure.ts';
 import type { Millis } from '../model/time.ts';
 
@@ -72,14 +72,17 @@ export function createGit({ directory, path, env: own, timeout: usual }: GitOpti
   };
   return {
     run: async (args, { timeout = usual, input, env: added } = {}) => {
+      const command = args[0] ?? '';
       const mark = randomUUID();
       const env = { ...base, ...added, [runMark]: mark };
-      const ended = await runOnce(args, { directory, env, input, timeout, kill: () => killRun(mark) });
+      const ended = await runOnce(args, { directory, env, input, timeout, kill: () => killRun(mark) }).catch((error: unknown) => {
+        throw error instanceof GitConstructError ? new GitExit(command, { stdout: '', stderr: 'fatal: not a git repository', timedOut: false }) : error;
+      });
       if (ended.code === 0 && !ended.timedOut) return ended.stdout;
       if (ended.stderr.includes('spawn git ENOENT')) {
         throw new Failure('git-missing', 'There is no git on this machine.', { mend: 'Install git 2.36 or newer, in a folder that PATH names.' });
       }
-      throw new GitExit(args[0] ?? '', { stdout: ended.stdout.toString(), stderr: ended.stderr, timedOut: ended.timedOut });
+      throw new GitExit(command, { stdout: ended.stdout.toString(), stderr: ended.stderr, timedOut: ended.timedOut });
     },
   };
 }

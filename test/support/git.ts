@@ -43,7 +43,8 @@ export const dory = { name: 'dory', email: 'dory@localhost' };
 
 /** A remote without a commit, and what tests do with it. */
 export async function gitWorld(): Promise<GitWorld> {
-  const { path: folder, remove } = await temporaryFolder();
+  const temporary = await temporaryFolder();
+  const folder = temporary.path;
   const remote = join(folder, 'remote.git');
   await git(folder, 'init', '--quiet', '--bare', remote);
   const opened: Repository[] = [];
@@ -64,7 +65,7 @@ export async function gitWorld(): Promise<GitWorld> {
     person: () => personAtWork(join(folder, `person-${String((people += 1))}`), remote),
     close: async () => {
       for (const repository of opened) await repository.close();
-      await remove();
+      await temporary.remove();
     },
   };
 }
@@ -203,7 +204,9 @@ export async function sshGitServer(root: string, allowed: SshKey): Promise<GitSe
     client.on('close', () => clients.delete(client));
     client.on('error', () => undefined);
     client.on('authentication', (attempt) => {
-      const right = attempt.method === 'publickey' && attempt.key.data.equals(accepted.getPublicSSH()) && (attempt.signature === undefined || accepted.verify(attempt.blob ?? Buffer.alloc(0), attempt.signature, attempt.hashAlgo) === true);
+      const known = attempt.method === 'publickey' && attempt.key.data.equals(accepted.getPublicSSH());
+      // First it asks whether the key would do, then it proves that it holds it.
+      const right = known && (attempt.signature === undefined || accepted.verify(attempt.blob ?? Buffer.alloc(0), attempt.signature, attempt.hashAlgo));
       if (right) attempt.accept();
       else attempt.reject(['publickey']);
     });

@@ -88,7 +88,10 @@ describe('people', () => {
     await repository.publish(request(1, { a: '1' }));
     const theirs = await (await world.person()).push({ 'README.md': 'hello', 'clusters/beta/x': 'theirs' });
     let checks = 0;
-    const leaderCheck = () => Promise.resolve(void (checks += 1));
+      const leaderCheck = () => {
+      checks += 1;
+      return Promise.resolve();
+    };
 
     const published = await repository.publish(request(2, { a: '2' }, { leaderCheck }));
 
@@ -188,7 +191,9 @@ describe('two writers', () => {
     await repository.publish(request(1, { a: '1' }));
     const person = await world.person();
     let n = 0;
-    const leaderCheck = async () => void (await person.push({ 'README.md': String((n += 1)) }));
+    const leaderCheck = async (): Promise<void> => {
+      await person.push({ 'README.md': String((n += 1)) });
+    };
     await expect(repository.publish(request(2, { a: '2' }, { leaderCheck }))).rejects.toEqual(code('git-rejected'));
     expect(n).toBe(8);
   }, 60_000);
