@@ -50,7 +50,7 @@ export function confirmStopCommand(program: Command, context: CliContext): void 
       const { rows } = await pool.query<{ epoch: string }>(
         `with stopping as (select processor_id, epoch from dory.placements where processor_id = $1 and phase = 'stopping'),
               word as (insert into dory.stop_confirmations (processor_id, epoch, confirmed_by) select processor_id, epoch, $2 from stopping
-                       on conflict do nothing),
+                       on conflict (processor_id, epoch) do update set confirmed_by = excluded.confirmed_by, confirmed_at = excluded.confirmed_at),
               event as (insert into dory.events (kind, processor_id, evidence)
                         select 'stop-confirmed', processor_id, jsonb_build_object('epoch', epoch, 'by', $2::text, 'reason', $3::text) from stopping)
          select epoch from stopping`,

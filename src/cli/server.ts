@@ -29,7 +29,8 @@ export async function createServer({ pool, clock, log, settings }: Runtime, metr
       cause,
     });
   }
-  intake.start();
+  // Where another program receives the heartbeats, our being up says nothing about them.
+  if (settings.heartbeats.receiver === 'dory') intake.start();
   log.info({ url }, 'listening');
   return {
     url,

@@ -21,10 +21,12 @@ export function fence(world: World, placement: Placement, workload: Workload): F
   if (signals?.epoch !== placement.epoch) {
     throw new Error(`snapshot has no stop signals for processor ${placement.processorId} at epoch ${String(placement.epoch)}`);
   }
-  if (signals.confirmed !== null) {
+  // What was said of an earlier stop of the same epoch, taken back since, proves nothing.
+  const ofThisStop = (moment: Instant): boolean => moment >= placement.since;
+  if (signals.confirmed !== null && ofThisStop(signals.confirmed.at)) {
     return { passed: true, reason: 'fence-confirmed', evidence: { target, by: signals.confirmed.by } };
   }
-  if (signals.acknowledgedAt !== null) {
+  if (signals.acknowledgedAt !== null && ofThisStop(signals.acknowledgedAt)) {
     return { passed: true, reason: 'fence-acknowledged', evidence: { target, waitedMs: elapsed(placement.since, signals.acknowledgedAt) } };
   }
   const waiting = { passed: false, reason: 'waiting-for-fence', evidence: { target, waitedMs }, needsPerson: false, wakeAt: null } as const;

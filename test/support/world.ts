@@ -149,8 +149,9 @@ export class World {
       } else {
         this.placements.set(name, after);
       }
-      if (after?.phase === 'stopping') this.stop(name);
-      else this.stops.delete(name);
+      if (after?.phase === 'stopping') this.stop(name).publishedAt = null;
+      // The record of beats outlives a stop that is taken back; a new epoch starts a new one.
+      else if (change.kind !== 'resume') this.stops.delete(name);
     }
     if (this.remoteUp) for (const stop of this.stops.values()) stop.publishedAt ??= plan.at;
     for (const { nodeId, verdict, since } of plan.transitions) this.node(nodeId).recorded = { verdict, since };

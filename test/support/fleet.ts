@@ -1,0 +1,105 @@
+import { execFile } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Pool } from 'pg';
+import { openEngine, type Engine } from '../../src/cli/engine.ts';
+import type { Runtime } from '../../src/cli/runtime.ts';
+import { cycle, type CycleReport, type Stages } from '../../src/cycle.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { silentLog } from '../../src/platform/log.ts';
+import { systemRandom } from '../../src/platform/random.ts';
+import { loadSettings } from '../../src/platform/settings.ts';
+import { assertLeading, whileLeading } from '../../src/cli/lease.ts';
+
+const run = promisify(execFile);
+
+/** A database, a bare repository and the engine between them, as the program puts them together. */
+export interface TestFleet {
+  readonly runtime: Runtime;
+  readonly pool: Pool;
+  /** The bare repository that people clone. */
+  readonly remote: string;
+  readonly engine: Engine;
+  /** Runs `use` with the lease. @throws Error if somebody else leads */
+  lead<T>(use: (stages: Stages) => Promise<T>): Promise<T>;
+  /** One cycle, leading. */
+  once(): Promise<CycleReport>;
+  /** A beat of each of these nodes, now. */
+  beat(...nodes: string[]): Promise<void>;
+  /** The last beats of these nodes become older by so much, as if the time had passed without one. */
+  age(ms: number, ...nodes: string[]): Promise<void>;
+  git(...args: string[]): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface TestFleetOptions {
+  readonly pool: Pool;
+  readonly url: string;
+  readonly folder: string;
+  readonly flags?: Readonly<Record<string, string>>;
+  readonly onStep?: Stages['onStep'];
+  readonly beforePush?: () => Promise<void>;
+}
+
+export async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions): Promise<Runtime> {
+  const remote = join(folder, 'remote.git');
+  const settings = await loadSettings({
+    env: {},
+    flags: { 'config-db': url, 'data-dir': join(folder, 'data'), 'git-url': remote, cluster: 'test', 'git-coalesce': '0s', 'heartbeats-receiver': 'external', ...flags },
+  });
+  return { settings, pool, databaseUrl: url, clock: systemClock, random: systemRandom, log: silentLog, path: process.env['PATH'] ?? '' };
+}
+
+export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
+  const { pool, folder } = options;
+  const runtime = await testRuntime(options);
+  const remote = join(folder, 'remote.git');
+  await mkdir(remote, { recursive: true });
+  const git = async (...args: string[]): Promise<string> => (await run('git', ['-C', remote, ...args], { maxBuffer: 1e8 })).stdout;
+  await git('init', '--bare', '--quiet', '--initial-branch=main', '.');
+  let lease: Parameters<Parameters<typeof whileLeading>[1]>[0] | null = null;
+  const engine = await openEngine(runtime, {
+    lease: () => lease,
+    assertLeading: async () => {
+      await options.beforePush?.();
+      if (lease !== null) await assertLeading(pool, lease);
+    },
+    ...(options.onStep ? { onStep: options.onStep } : {}),
+  });
+  const lead = async <T>(use: (stages: Stages) => Promise<T>): Promise<T> => {
+    const result = await whileLeading(runtime, async (held) => {
+      lease = held;
+      return { value: await use(engine.stages) };
+    });
+    if (result === null) throw new Error('somebody else leads');
+    return result.value;
+  };
+  return {
+    runtime, pool, remote, engine, git, lead,
+    once: () => lead(cycle),
+    beat: async (...nodes) => {
+      await pool.query('update edge_nodes set last_heartbeat_at = clock_timestamp() where name = any($1)', [nodes]);
+    },
+    age: async (ms, ...nodes) => {
+      await pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - $2 * interval '1 ms' where name = any($1)`, [nodes, ms]);
+    },
+    close: () => engine.close(),
+  };
+}
+
+/** Two nodes, a template, three processors: `cam-1` and `cam-2` at home on `edge-1`, `report` managed. */
+export async function seedSmallFleet(pool: Pool): Promise<void> {
+  await pool.query(`
+    insert into processor_templates (id, slug, name) values ('00000000-0000-4000-8000-00000000000a', 'camera', 'Camera');
+    insert into processor_template_versions (processor_template_id, image_uri, version, runtime_config_template, is_active)
+      values ('00000000-0000-4000-8000-00000000000a', 'registry.example.com/camera:1.0.0', '1.0.0', '{}', true);
+    insert into edge_nodes (id, organization_id, name, last_heartbeat_at) values
+      ('00000000-0000-4000-8000-0000000000e1', '00000000-0000-4000-8000-000000000001', 'edge-1', now()),
+      ('00000000-0000-4000-8000-0000000000e2', '00000000-0000-4000-8000-000000000001', 'edge-2', now());
+    insert into processors (id, processor_template_id, node_type, node_id) values
+      ('00000000-0000-4000-8000-0000000000c1', '00000000-0000-4000-8000-00000000000a', 'edge', '00000000-0000-4000-8000-0000000000e1'),
+      ('00000000-0000-4000-8000-0000000000c2', '00000000-0000-4000-8000-00000000000a', 'edge', '00000000-0000-4000-8000-0000000000e1'),
+      ('00000000-0000-4000-8000-0000000000c3', '00000000-0000-4000-8000-00000000000a', 'managed', null);
+  `);
+}
