@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { userInfo } from 'node:os';
+import { accountName } from './account.ts';
 import type { CliContext } from './context.ts';
 import { settingsOptions } from './options.ts';
 import { findProcessor } from './processors.ts';
@@ -20,7 +20,7 @@ export function approveCommand(program: Command, context: CliContext): void {
     .description(`let happen what was refused as suspicious; valid for ${String(validMinutes)} minutes`)
     .addArgument(new Argument('<subject>', 'as `dory status` names it').choices(['empty-result']))
     .requiredOption('--reason <text>', 'why; it is recorded')
-    .option('--by <name>', 'who approves', userInfo().username)
+    .option('--by <name>', 'who approves', accountName())
     .addHelpText('after', '\nExamples:\n  dory approve empty-result --reason "the site is closed"');
   settingsOptions(command).action(async (subject: string, { reason, by = '' }: Word) => {
     await withRuntime(context, command, 'require', async ({ pool }) => {
@@ -42,7 +42,7 @@ export function confirmStopCommand(program: Command, context: CliContext): void 
     .description('vouch that the old pod of a stopping processor runs no more, so that its successor may start')
     .argument('<processor>', 'its id, the beginning of its id, or its name')
     .requiredOption('--reason <text>', 'how you know; it is recorded')
-    .option('--by <name>', 'who vouches', userInfo().username)
+    .option('--by <name>', 'who vouches', accountName())
     .addHelpText('after', '\nTwo pods of one processor corrupt its state: look before you say so.\n\nExamples:\n  dory confirm-stop people-counter-1f2e3d4c5b6a --reason "node powered off"');
   settingsOptions(command).action(async (text: string, { reason, by = '' }: Word) => {
     await withRuntime(context, command, 'require', async ({ pool }) => {

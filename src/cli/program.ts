@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { Failure } from '../model/failure.ts';
+import { databaseFailure } from '../platform/pg-failure.ts';
 import { approveCommand, confirmStopCommand } from './approve.ts';
 import type { CliContext } from './context.ts';
 import { demoCommand } from './demo.ts';
@@ -21,8 +22,9 @@ export async function runCli(args: readonly string[], given: Omit<CliContext, 'e
   try {
     await program.parseAsync([...args], { from: 'user' });
     return code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.error;
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.error;
+    const error = databaseFailure(thrown);
     if (!(error instanceof Failure)) throw error;
     context.terminal.err(`dory: ${error.message}\n${error.mend === '' ? '' : `${error.mend}\n`}`);
     return error.code === 'not-leader' ? exitCodes.notLeader : exitCodes.error;

@@ -7,11 +7,14 @@ import { elapsed, millis, type Millis } from '../model/time.ts';
 import { createLeadership, type Leadership } from '../platform/leadership.ts';
 import { listen } from '../platform/listen.ts';
 import { createMetrics, type Metrics } from '../platform/metrics.ts';
+import { nearest } from '../platform/nearest.ts';
+import { databaseFailure } from '../platform/pg-failure.ts';
 import type { CliContext } from './context.ts';
 import { openEngine, type Engine } from './engine.ts';
 import { assertLeading, holderName } from './lease.ts';
 import { observeCycle, observeSteps } from './observe-cycle.ts';
 import { settingsOptions } from './options.ts';
+import { printable } from './output.ts';
 import { withRuntime, type Runtime } from './runtime.ts';
 import { countKinds } from './tell.ts';
 
@@ -20,12 +23,23 @@ export function runCommand(program: Command, context: CliContext): void {
     .command('run', { isDefault: true })
     .description('keep the fleet running: the loop, and the HTTP server for heartbeats, nodes, health and metrics (the default)')
     .addHelpText('after', '\nAlso the command where none is given, as the running system is started.\n\nExamples:\n  dory run\n  dory --config-db postgresql://dory@db.example.com/dory --poll-interval 10s --log-level info');
-  settingsOptions(command).action(async () => {
+  // What is no command's name is an argument of the default command.
+  command.argument('[words...]').usage('[options]');
+  settingsOptions(command).action(async ([word]: readonly string[]) => {
+    if (word !== undefined) refuseWord(program, word);
     await withRuntime(context, command, 'migrate', async (runtime) => {
       const { ended } = await serve(runtime, context.signal, () => undefined);
       await ended;
     });
   });
+}
+
+/** @throws CommanderError */
+function refuseWord(program: Command, word: string): never {
+  const names = program.commands.map((command) => command.name());
+  if (names.includes(word)) return program.error(`error: the command comes first: dory ${word} …`);
+  const meant = nearest(word, names);
+  return program.error(`error: unknown command '${printable(word)}'${meant === null ? '' : `\n(Did you mean ${meant}?)`}`);
 }
 
 export interface Serving {
@@ -87,7 +101,8 @@ async function start(runtime: Runtime, metrics: Metrics, onReport: (report: Cycl
     onStep: observeSteps(clock, metrics),
   });
   const loop = createLoop({
-    cycle: () => oneCycle(runtime, engine.stages, metrics, onReport),
+    // A database that goes away in the middle of a cycle is no bug.
+    cycle: () => oneCycle(runtime, engine.stages, metrics, onReport).catch((error: unknown) => { throw databaseFailure(error); }),
     isLeader: () => leadership.current() !== null,
     pollInterval: settings.pollInterval,
     clock, random,

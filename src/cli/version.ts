@@ -13,7 +13,10 @@ export function programVersion(): string {
 }
 
 export function versionCommand(program: Command, context: CliContext): void {
-  const command = program.command('version').description('the version of dory, and of Node that runs it');
+  const command = program
+    .command('version')
+    .description('the version of dory, and of Node that runs it')
+    .addHelpText('after', '\nExamples:\n  dory version\n  dory version -o json');
   formatOption(command).action(({ output }: FormatFlags) => {
     const versions = { dory: programVersion(), node: process.versions.node };
     const rows = Object.entries(versions);
