@@ -56,7 +56,13 @@ Examples:
   DORY_DATABASE_URL=postgresql://postgres@127.0.0.1/postgres dory demo`)
     .action(async (flags: Flags) => {
       const narrator = createNarrator(context.terminal, systemClock, flags.json === true);
-      await inTemporaryFolder((dataDir) => withDatabase(context, narrator, (env) => play({ ...context, env }, narrator, dataDir, flags)));
+      try {
+        await inTemporaryFolder((dataDir) => withDatabase(context, narrator, (env) => play({ ...context, env }, narrator, dataDir, flags)));
+      } catch (error) {
+        // Ctrl-C ends whatever the story waited for; by now everything that was started has stopped.
+        if (!context.signal.aborted) throw error;
+      }
+      if (context.signal.aborted) narrator.say('Stopped; nothing is left behind.');
     });
 }
 

@@ -4,9 +4,9 @@ import { sentence } from '../../model/reasons.ts';
 import type { Verdict } from '../../model/snapshot.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { createGit } from '../../platform/git.ts';
-import { seconds } from '../../model/time.ts';
+import { millis, seconds } from '../../model/time.ts';
 import { countKinds } from '../tell.ts';
-import type { DemoCluster } from './cluster.ts';
+import { managedNode, type DemoCluster } from './cluster.ts';
 import type { Narrator, Reports } from './story.ts';
 
 /** What the story is told on. */
@@ -33,8 +33,7 @@ export async function tellStory(stage: Stage, first: CycleReport): Promise<void>
   const repository = createGit({ directory: stage.repository, path: stage.path, timeout: seconds(10) });
   const git: AskGit = async (...args) => (await repository.run(args)).toString();
   await firstCommit(stage, git, first);
-  await failover(stage, git);
-  await failback(stage, git);
+  await failback(stage, git, await failover(stage, git));
   await epilogue(stage, git);
 }
 
@@ -47,10 +46,12 @@ async function firstCommit(stage: Stage, git: AskGit, first: CycleReport): Promi
   narrator.quote('…');
   const healthy = (report: CycleReport): boolean => report.planned.verdicts.every(({ verdict }) => verdict === 'healthy');
   const report = await reports.next('heartbeats from all nodes', clock, signal, healthy);
-  narrator.say(`All ${String(report.planned.verdicts.length)} nodes beat: ${runningPods(stage)} processors run.`);
+  await allRun(stage);
+  narrator.say(`All ${String(report.planned.verdicts.length)} nodes beat, and all ${String(report.snapshot.placements.length)} processors run.`);
 }
 
-async function failover(stage: Stage, git: AskGit): Promise<void> {
+/** Answers how many processors moved. */
+async function failover(stage: Stage, git: AskGit): Promise<number> {
   const { narrator, reports, cluster, clock, signal } = stage;
   narrator.chapter(`2  A node dies: ${victim}`);
   const lost = reports.next('the verdict', clock, signal, hasVerdict('lost'));
@@ -63,14 +64,22 @@ async function failover(stage: Stage, git: AskGit): Promise<void> {
   tellCommit(stage, 'failover', report);
   await showCommit(narrator, git, head(stage));
   tellHolds(narrator, report);
+  await allRun(stage);
+  narrator.say('What moved runs in the cloud now.');
+  return movesOf(report);
 }
 
-async function failback(stage: Stage, git: AskGit): Promise<void> {
+async function failback(stage: Stage, git: AskGit, away: number): Promise<void> {
   const { narrator, reports, cluster, clock, signal } = stage;
   narrator.chapter(`3  ${victim} comes back`);
   const returning = reports.next('its first heartbeat', clock, signal, hasVerdict('returning'));
   const stopped = reports.next('the stop', clock, signal, pushedKind('stop'));
-  const home = reports.next('the way home', clock, signal, (report) => pushedKind('move')(report));
+  // Each goes home as soon as its old pod has said that it stopped, so there may be more than one commit.
+  let home = 0;
+  const allHome = reports.next('the way home', clock, signal, (report) => {
+    if (pushedKind('move')(report)) home += movesOf(report);
+    return home >= away;
+  });
   cluster.revive(victim);
   narrator.say(`Started its agent again. It still runs what it ran when it died, and is told to shut those pods down.`);
   await returning;
@@ -78,13 +87,14 @@ async function failback(stage: Stage, git: AskGit): Promise<void> {
   tellCommit(stage, 'stop', await stopped);
   narrator.quote(await git('show', '--no-patch', '--format=%h %s', head(stage)));
   narrator.say('The pods in the cloud are told to stop. Nothing starts at home before each has said that it did: that is the fence.');
-  tellCommit(stage, 'failback', await home);
+  tellCommit(stage, 'failback', await allHome);
   await showCommit(narrator, git, head(stage));
+  await allRun(stage);
+  narrator.say('And runs at home again, at a higher epoch.');
 }
 
 async function epilogue(stage: Stage, git: AskGit): Promise<void> {
-  const { narrator, signal } = stage;
-  if (signal.aborted) return;
+  const { narrator } = stage;
   narrator.chapter('The whole story, as the repository tells it');
   narrator.quote(await git('log', '--oneline', '--stat', '--stat-count=4', '--stat-width=96', stage.branch));
   const commits = (await git('rev-list', '--reverse', stage.branch)).trim().split('\n');
@@ -107,6 +117,10 @@ function hasVerdict(wanted: Verdict): (report: CycleReport) => boolean {
 /** A cycle that decided a change of this kind, and pushed it. */
 function pushedKind(kind: 'move' | 'stop'): (report: CycleReport) => boolean {
   return ({ planned, publication }) => publication?.kind === 'pushed' && planned.changes.some((change) => change.kind === kind);
+}
+
+function movesOf({ planned }: CycleReport): number {
+  return planned.changes.filter(({ kind }) => kind === 'move').length;
 }
 
 function tellCommit({ narrator }: Stage, chapter: string, { planned, publication, snapshot }: CycleReport): void {
@@ -135,6 +149,20 @@ function tellHolds(narrator: Narrator, { planned }: CycleReport): void {
   narrator.fact('holds', { holds: planned.holds });
 }
 
-function runningPods({ cluster }: Stage): string {
-  return String(cluster.state().nodes.reduce((sum, { pods }) => sum + pods.length, 0));
+/** Waits until each placement's pod runs where it should, but for those that a dead node holds. */
+async function allRun({ cluster, pool, clock, signal }: Stage): Promise<void> {
+  const { rows } = await pool.query<{ processor_id: string; epoch: string; node: string | null }>(
+    `select processor_id, epoch, target_node_name as node from dory.placements where phase = 'active'`,
+  );
+  const missing = (): boolean => {
+    const nodes = cluster.state().nodes;
+    const alive = new Set(nodes.filter(({ pid }) => pid !== null).map(({ name }) => name));
+    const running = new Set(nodes.flatMap(({ name, pods }) => pods.map(({ processorId, epoch }) => `${name} ${processorId} ${String(epoch)}`)));
+    return rows.some(({ processor_id: id, epoch, node }) => alive.has(node ?? managedNode) && !running.has(`${node ?? managedNode} ${id} ${epoch}`));
+  };
+  for (let tries = 0; missing() && tries < podTries; tries++) await clock.sleep(podPause, signal);
 }
+
+/** Agents start pods as soon as they are told; this is for machines that are busy. */
+const podPause = millis(100);
+const podTries = 300;

@@ -44,24 +44,25 @@ export class Reports {
   #waiting: { readonly accepts: (report: CycleReport) => boolean; readonly resolve: (report: CycleReport) => void }[] = [];
 
   take(report: CycleReport): void {
-    const [done, left] = [this.#waiting.filter(({ accepts }) => accepts(report)), this.#waiting.filter(({ accepts }) => !accepts(report))];
-    this.#waiting = left;
-    for (const { resolve } of done) resolve(report);
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) {
+      if (one.accepts(report)) one.resolve(report);
+      else this.#waiting.push(one);
+    }
   }
 
-  /** The next cycle that `accepts` takes. @throws Failure if none comes in time */
-  async next(what: string, clock: Clock, signal: AbortSignal, accepts: (report: CycleReport) => boolean): Promise<CycleReport> {
+  /** The next cycle that `accepts` takes, which sees each one once. @throws Failure if none comes in time */
+  next(what: string, clock: Clock, signal: AbortSignal, accepts: (report: CycleReport) => boolean): Promise<CycleReport> {
     const late = new AbortController();
     const found = new Promise<CycleReport>((resolve) => { this.#waiting.push({ accepts, resolve }); });
     const expired = clock.sleep(patience, AbortSignal.any([signal, late.signal])).then(() => {
       throw new Failure('demo-stuck', `The demo waited ${String(patience / 1000)} s for ${what}, and it did not come.`, { mend: 'Please report this with the output of `dory demo --log-level debug`.' });
     });
-    try {
-      return await Promise.race([found, expired]);
-    } finally {
-      late.abort();
-      expired.catch(() => undefined);
-    }
+    const first = Promise.race([found, expired]).finally(() => { late.abort(); });
+    // Several are awaited one after the other; one that is given up meanwhile is nobody's loss.
+    for (const promise of [first, expired]) promise.catch(() => undefined);
+    return first;
   }
 }
 
