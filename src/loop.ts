@@ -36,13 +36,14 @@ const jitter = 0.1;
 export function createLoop(options: LoopOptions): Loop {
   let woken = false;
   let wakeUp: (() => void) | null = null;
-  let failures = 0;
+  let conflicts = 0;
+  let troubles = 0;
 
   const pauseAfterFailure = (failure: Failure): Millis => {
-    failures += 1;
     options.onFailure(failure);
-    if (failure.retry === 'now' && failures <= conflictsInARow) return millis(0);
-    return failure.retry === 'never' ? poll() : backoff(troublePause, failures, options.random);
+    if (failure.retry === 'never') return poll();
+    if (failure.retry === 'now' && ++conflicts <= conflictsInARow) return millis(0);
+    return backoff(troublePause, ++troubles, options.random);
   };
   const poll = (): Millis => millis(options.pollInterval * (1 - jitter + 2 * jitter * options.random.fraction()));
 
@@ -50,7 +51,8 @@ export function createLoop(options: LoopOptions): Loop {
     if (!options.isLeader()) return poll();
     try {
       const due = await options.cycle();
-      failures = 0;
+      conflicts = 0;
+      troubles = 0;
       return due === null ? poll() : millis(Math.min(poll(), Math.max(0, due)));
     } catch (error) {
       if (error instanceof Failure) return pauseAfterFailure(error);
