@@ -66,7 +66,7 @@ function judgeFresh({ node, signals, policy, at }: Facts, beat: Instant): Findin
   if (before === null || before.verdict === 'healthy') return healthy;
 
   const steadyMs = before.verdict === 'returning' ? elapsed(before.since, at) : 0;
-  if (before.verdict === 'returning' && steadyMs >= policy.stabilityWindow) return healthy;
+  if (steadyMs >= policy.stabilityWindow) return healthy;
   return {
     verdict: 'returning',
     reason: 'returning',
