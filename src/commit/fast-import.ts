@@ -1,3 +1,5 @@
+import { extname } from 'node:path';
+import { byText } from '../model/ids.ts';
 import type { FileChange } from '../model/tree.ts';
 import type { Instant } from '../model/time.ts';
 import type { Person } from './settings.ts';
@@ -49,9 +51,7 @@ interface Written {
 function inParts(files: readonly FileChange[], limit: number): Written[][] {
   const parts: Written[][] = [];
   let room = 0;
-  for (const { path, blob, content } of files) {
-    if (blob === null) continue;
-    if (content === null) throw new Error(`commit: ${path} has a blob and no content`);
+  for (const { path, blob, content } of files.flatMap(written).sort(alike)) {
     if (parts.length === 0 || content.length > room) {
       parts.push([]);
       room = limit;
@@ -60,6 +60,17 @@ function inParts(files: readonly FileChange[], limit: number): Written[][] {
     room -= content.length;
   }
   return parts;
+}
+
+function written({ path, blob, content }: FileChange): readonly Written[] {
+  if (blob === null) return [];
+  if (content === null) throw new Error(`commit: ${path} has a blob and no content`);
+  return [{ path, blob, content }];
+}
+
+/** A first commit stores each file as its difference from the one before: manifests of a size are mostly of one template. */
+function alike(a: Written, b: Written): number {
+  return byText(extname(a.path), extname(b.path)) || a.content.length - b.content.length || byText(a.path, b.path);
 }
 
 function header({ parent, author, committer, at, message }: CommitDraft): readonly Uint8Array[] {

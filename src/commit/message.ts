@@ -72,7 +72,7 @@ function subject(changes: readonly PendingChange[]): string {
   const count = alike.reduce((sum, group) => sum + group.count, 0);
   const topic = alike.length === 1 ? first.topic : `${kindOf(first.topic)}(${String(alike.length)} nodes)`;
   const what = `${topic}: ${first.verb === '' ? '' : `${first.verb} `}${processors(count)}`;
-  const rest = changes.length > count ? `, ${String(changes.length - count)} other changes` : '';
+  const rest = changes.length > count ? `, ${String(changes.length - count)} others` : '';
   const why = first.why === '' ? '' : ` (${first.why})`;
   return [what + rest + why, what + rest, what].find((text) => text.length <= subjectLength) ?? plainText(what, subjectLength);
 }

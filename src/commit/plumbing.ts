@@ -129,9 +129,10 @@ function reasonGiven(stderr: string): string {
 
 async function write(local: Local, settings: GitSettings, draft: CommitDraft): Promise<string> {
   let commit = '';
+  // Differences from whatever file came before are kept by every later `git gc` in place of the better ones, from the last version,
+  // that it would find: 170 KB a commit against 230, of 100 files. In a first commit there is nothing better.
+  const depth = draft.parent === null ? '50' : '0';
   for (const input of importStreams(draft)) {
-    // Deltas against whatever came before are poor: repacking finds those against the last version. The first commit is all alike.
-    const depth = draft.parent === null ? '50' : '0';
     commit = (await local(['fast-import', '--quiet', '--done', '--force', `--depth=${depth}`], { input })).toString('latin1').trim();
   }
   return settings.signingKeyFile === null ? commit : sign(local, settings.signingKeyFile, draft, commit);
