@@ -38,7 +38,7 @@ export function createProgram(context: CliContext): Command {
     .description('Keeps stateful edge workloads running by writing Git.')
     .version(programVersion(), '--version')
     .configureOutput({ writeOut: out, writeErr: err, getOutHasColors: () => context.terminal.color })
-    .showHelpAfterError('(dory --help lists the commands)')
+    .showHelpAfterError('(dory --help lists the commands, config/defaults.yaml the settings)')
     .exitOverride()
     .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
   for (const add of [demoCommand, migrateCommand, planCommand, reconcileCommand, runCommand, renderCommand, historyCommand, statusCommand, approveCommand, confirmStopCommand, versionCommand]) {
