@@ -6,6 +6,8 @@ const project = (name: string, folder: string) => ({
 
 export default defineConfig({
   test: {
+    // Most tests wait for processes and sockets: a core each is not too many.
+    maxWorkers: '100%',
     projects: [
       project('unit', 'unit'),
       project('property', 'properties'),
