@@ -22,7 +22,7 @@ export async function findProcessor(pool: Pool, text: string): Promise<KnownProc
        select id, rtrim(left(slug, 30), '-') || '-' || left(encode(sha256(id::text::bytea), 'hex'), 12) as name from known
      )
      select distinct on (id) id, name from named
-      where starts_with(id::text, lower($1)) or name = $1 or name like replace($1, '_', '\\_') || '%'
+      where starts_with(id::text, lower($1)) or starts_with(name, $1)
       order by id, name limit 20`,
     [text.trim()],
   );
