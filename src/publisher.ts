@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { commitMessage } from './commit/message.ts';
 import type { Head, Repository } from './commit/repository.ts';
-import { changesOf, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingRevision } from './commit/revisions.ts';
+import { changesOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingRevision } from './commit/revisions.ts';
 import { Failure } from './model/failure.ts';
 import type { RevisionId } from './model/ids.ts';
 import { after, type Instant, type Millis } from './model/time.ts';
@@ -54,6 +54,8 @@ export interface PublisherOptions {
   /** Named in commits: `dory 0.2.0`. */
   readonly renderer: string;
   readonly coalesce: Millis;
+  /** Other people's edits in our folder: undone at once, or only after a person approved. */
+  readonly foreignEdits: 'restore' | 'hold';
   /** The database's clock as far as we know it: the newest snapshot's. */
   readonly now: () => Instant;
   /** Reads the lease again; throws `Failure('not-leader')`. */
@@ -66,16 +68,24 @@ interface Memory {
   tree: ManifestTree | null;
   unpublished: Map<string, FileChange>;
   lastPushAt: Instant | null;
+  /** The remote may show other bytes than ours: render everything and compare. */
   restore: boolean;
+  /** The head at which somebody else's edit was told last. */
+  foreign: string | null;
 }
 
 export function createPublisher(options: PublisherOptions): Publisher {
-  const memory: Memory = { state: null, revision: 0, tree: null, unpublished: new Map(), lastPushAt: null, restore: false };
+  const memory: Memory = { state: null, revision: 0, tree: null, unpublished: new Map(), lastPushAt: null, restore: false, foreign: null };
   return {
     render: async () => {
       const pending = await pendingRevisions(options.pool);
       if (pending.length === 0 && !memory.restore) return null;
       const tree = await bringUpToDate(options, memory, pending);
+      if (pending.length === 0 && memory.unpublished.size === 0) {
+        // What others changed they have changed back.
+        memory.restore = false;
+        return null;
+      }
       return { tree, files: [...memory.unpublished.values()], pending };
     },
     commit: (rendered) => commit(options, memory, rendered),
@@ -94,10 +104,12 @@ async function bringUpToDate(options: PublisherOptions, memory: Memory, pending:
 
 /** Renders everything from the rows, and keeps of it what the remote does not have. */
 async function rebuild(options: PublisherOptions, memory: Memory): Promise<ManifestTree> {
-  const { pool, repository, renderSettings } = options;
+  const { pool, repository, renderSettings, foreignEdits } = options;
   const state = await readState(pool);
   const head = await repository.head();
   if ((head.revision ?? 0) > state.revision) throw behind(head, state.revision);
+  const edits = standing(head);
+  if (edits !== null && foreignEdits === 'hold' && !(await isApproved(pool, 'foreign-edit'))) throw held(edits);
   const settings: RenderSettings = { ...renderSettings, owner: state.owner, layout: state.layout ?? 'flat' };
   const inputs = await readManifestInputs(pool, 0);
   if (inputs.revision === 0) bug('asked to render before anything was decided');
@@ -152,15 +164,23 @@ function postponed({ coalesce, now }: PublisherOptions, { lastPushAt, restore }:
 }
 
 async function checkRemote(options: PublisherOptions, memory: Memory): Promise<ForeignEdit | null> {
-  const { foreign, commit, rewritten } = await options.repository.head();
-  if (foreign === null && !rewritten) return null;
-  const edit = { paths: foreign?.paths ?? [], commit };
+  const head = await options.repository.head();
+  const edits = standing(head);
+  if (edits === null && !head.rewritten) return null;
+  const edit = { paths: edits?.paths ?? [], commit: head.commit };
   await restoreLater(options, memory, edit);
   return edit;
 }
 
+/** What others changed and did not change back. */
+function standing({ foreign }: Head): Head['foreign'] {
+  return foreign !== null && foreign.paths.length > 0 ? foreign : null;
+}
+
 async function restoreLater({ pool }: PublisherOptions, memory: Memory, edit: ForeignEdit): Promise<void> {
-  await recordForeignEdit(pool, edit.paths, edit.commit);
+  // One that is held is seen at every look, and told once.
+  if (memory.foreign !== edit.commit) await recordForeignEdit(pool, edit.paths, edit.commit);
+  memory.foreign = edit.commit;
   memory.restore = true;
 }
 
@@ -173,6 +193,12 @@ async function messageFor({ pool, renderer, renderSettings }: PublisherOptions, 
 /** The file that tells of the last change tells of the last revision, whatever else is published with it: rows alone decide bytes. */
 async function lastSummary(pool: Pool, revision: RevisionId): Promise<ChangeSummary> {
   return summarize(await readRevision(pool, revision), await changesOf(pool, revision, revision));
+}
+
+function held({ paths, commits }: NonNullable<Head['foreign']>): Failure {
+  return new Failure('git-held', `Commit ${commits[0]?.commit.slice(0, 12) ?? '?'} changed ${String(paths.length)} of our files (${paths[0] ?? ''}), and git.foreignEdits is hold: nothing is written.`, {
+    mend: 'Revert that commit, or let it be undone with `dory approve foreign-edit --reason …`.',
+  });
 }
 
 function bug(what: string): never {

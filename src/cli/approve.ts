@@ -18,7 +18,7 @@ export function approveCommand(program: Command, context: CliContext): void {
   const command = program
     .command('approve')
     .description(`let happen what was refused as suspicious; valid for ${String(validMinutes)} minutes`)
-    .addArgument(new Argument('<subject>', 'as `dory status` names it').choices(['empty-result']))
+    .addArgument(new Argument('<subject>', 'as `dory status` names it').choices(['empty-result', 'foreign-edit']))
     .requiredOption('--reason <text>', 'why; it is recorded')
     .option('--by <name>', 'who approves', accountName())
     .addHelpText('after', '\nExamples:\n  dory approve empty-result --reason "the site is closed"');

@@ -42,6 +42,7 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
     renderSettings: renderSettings(settings),
     renderer,
     coalesce: settings.git.coalesce,
+    foreignEdits: settings.git.foreignEdits,
     now: () => seen,
     assertLeading: options.assertLeading,
   });

@@ -27,8 +27,13 @@ export async function runCli(args: readonly string[], given: Omit<CliContext, 'e
     const error = databaseFailure(thrown);
     if (!(error instanceof Failure)) throw error;
     context.terminal.err(`dory: ${error.message}\n${error.mend === '' ? '' : `${error.mend}\n`}`);
-    return error.code === 'not-leader' ? exitCodes.notLeader : exitCodes.error;
+    return codeOf(error);
   }
+}
+
+function codeOf({ code }: Failure): ExitCode {
+  if (code === 'not-leader') return exitCodes.notLeader;
+  return code === 'git-held' ? exitCodes.held : exitCodes.error;
 }
 
 /** All commands; also what the README's list is compared with. */

@@ -99,3 +99,9 @@ export async function recordForeignEdit(pool: Pool, paths: readonly string[], co
     JSON.stringify({ commit, count: paths.length, paths: paths.slice(0, pathsRecorded) }),
   ]);
 }
+
+/** Whether a person's leave for this subject still holds. */
+export async function isApproved(pool: Pool, subject: string): Promise<boolean> {
+  const { rowCount } = await pool.query('select from dory.approvals where subject = $1 and expires_at > now()', [subject]);
+  return rowCount === 1;
+}

@@ -20,6 +20,7 @@ export const failureCodes = {
   'git-rejected': 'now',
   'git-diverged': 'now',
   'git-foreign-folder': 'never',
+  'git-held': 'never',
   'git-corrupt': 'never',
   'render-invalid': 'never',
   'verify-differs': 'never',

@@ -133,6 +133,36 @@ describe('a cycle', () => {
     expect(events.rowCount).toBe(1);
   });
 
+  it('leaves a person\'s edit alone where the settings say so, until it is approved or taken back', async () => {
+    const holding = await testFleet({ ...database, folder: folder.path, flags: { 'git-foreign-edits': 'hold' } });
+    await holding.once();
+    const path = 'clusters/test/processors/placements.tsv';
+    const clone = `${folder.path}/person`;
+    await holding.git('clone', '--quiet', holding.remote, clone);
+    const person = (...args: string[]): Promise<string> => holding.git('-C', clone, '-c', 'user.name=Ada', '-c', 'user.email=ada@example.com', ...args);
+    const edit = async (text: string): Promise<void> => {
+      await writeFile(`${clone}/${path}`, text);
+      await person('commit', '-qam', 'Edit');
+      await person('push', '-q');
+    };
+    const original = await holding.git('show', `main:${path}`);
+    await edit('mine\n');
+    expect((await holding.engine.publisher.checkRemote())?.paths).toEqual([path]);
+    await expect(holding.once()).rejects.toMatchObject({ code: 'git-held' });
+    await expect(holding.once()).rejects.toMatchObject({ code: 'git-held' });
+    await edit(original);
+    expect((await holding.once()).publication).toBeNull();
+
+    await edit('mine again\n');
+    await holding.engine.publisher.checkRemote();
+    await expect(holding.once()).rejects.toMatchObject({ code: 'git-held' });
+    await database.pool.query(`insert into dory.approvals (subject, approved_by, reason, expires_at) values ('foreign-edit', 'ada', 'mistake', now() + interval '1 hour')`);
+    expect((await holding.once()).publication?.kind).toBe('pushed');
+    expect(await holding.git('show', `main:${path}`)).toBe(original);
+    expect((await database.pool.query(`select from dory.events where kind = 'foreign-edit'`)).rowCount).toBe(2);
+    await holding.close();
+  });
+
   it('stops when the database is older than Git', async () => {
     await fleet.once();
     await fleet.age(61_000, 'edge-1');
