@@ -1,24 +1,40 @@
 import type { Gauge } from 'prom-client';
 import type { CycleReport, Stages, Step } from '../cycle.ts';
 import { elapsed, type Instant } from '../model/time.ts';
+import type { Failure } from '../model/failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
 
-/** Measures the stages of each cycle; the metric is named after the stage that ended. */
-export function observeSteps(clock: Clock, metrics: Metrics): NonNullable<Stages['onStep']> {
-  const stage: Readonly<Record<Step, string>> = { observed: 'observe', planned: 'plan', decided: 'decide', rendered: 'render', committed: 'commit' };
-  // The first step of a cycle is measured from the end of the last one's wait only roughly: `cycleStarted` resets it.
+/** Measures the stages of each cycle; `begin` is called before the first. */
+export function measureStages(clock: Clock, metrics: Metrics): { begin(): void; readonly onStep: NonNullable<Stages['onStep']> } {
+  const stages: Readonly<Record<Step, string>> = { observed: 'observe', planned: 'plan', decided: 'decide', rendered: 'render', committed: 'commit' };
   let last = clock.monotonic();
-  return (step) => {
-    const now = clock.monotonic();
-    if (step !== 'observed') metrics.cycleSeconds.observe({ stage: stage[step] }, (now - last) / 1000);
-    last = now;
+  return {
+    begin: () => { last = clock.monotonic(); },
+    onStep: (step) => {
+      const now = clock.monotonic();
+      const took = (now - last) / 1000;
+      last = now;
+      metrics.cycleSeconds.observe({ stage: stages[step] }, took);
+      if (step === 'observed' || step === 'decided') metrics.databaseQueryDuration.observe({ query_type: stages[step] }, took);
+    },
   };
+}
+
+/** A failure by what it says of the parts that a cycle needs. */
+export function observeFailure(metrics: Metrics, { code }: Failure): void {
+  metrics.reconciliationErrors.inc({ error_type: code });
+  if (code.startsWith('database-')) metrics.databaseErrors.inc({ error_type: code });
+  for (const component of ['database', 'git']) {
+    if (code.startsWith(`${component}-`)) metrics.componentHealthy.set({ component }, 0);
+  }
 }
 
 /** Sets what a cycle shows of the fleet. */
 export function observeCycle(metrics: Metrics, now: Instant, { snapshot, planned, publication }: CycleReport): void {
   const { fleet } = snapshot;
+  metrics.componentHealthy.set({ component: 'database' }, 1);
+  if (publication?.kind === 'pushed') metrics.componentHealthy.set({ component: 'git' }, 1);
   metrics.applications.set(fleet.processors.length + fleet.quarantined.length);
   metrics.quarantinedProcessors.set(planned.quarantined.length);
   metrics.nodes.set(fleet.nodes.filter(({ decommissioned }) => !decommissioned).length);

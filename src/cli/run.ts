@@ -12,7 +12,7 @@ import { databaseFailure } from '../platform/pg-failure.ts';
 import type { CliContext } from './context.ts';
 import { openEngine, type Engine } from './engine.ts';
 import { assertLeading, holderName } from './lease.ts';
-import { observeCycle, observeSteps } from './observe-cycle.ts';
+import { measureStages, observeCycle, observeFailure } from './observe-cycle.ts';
 import { settingsOptions } from './options.ts';
 import { printable } from './output.ts';
 import { withRuntime, type Runtime } from './runtime.ts';
@@ -95,21 +95,30 @@ async function start(runtime: Runtime, metrics: Metrics, onReport: (report: Cycl
       loop.wake();
     },
   });
+  const stages = measureStages(clock, metrics);
   const engine = await openEngine(runtime, {
     lease: () => leadership.current(),
     assertLeading: () => stillLeading(runtime, leadership),
-    onStep: observeSteps(clock, metrics),
+    onStep: stages.onStep,
   });
   const loop = createLoop({
     // A database that goes away in the middle of a cycle is no bug.
-    cycle: () => oneCycle(runtime, engine.stages, metrics, onReport).catch((error: unknown) => { throw databaseFailure(error); }),
+    cycle: () => {
+      stages.begin();
+      return oneCycle(runtime, engine.stages, metrics, onReport).catch((error: unknown) => { throw databaseFailure(error); });
+    },
     isLeader: () => leadership.current() !== null,
     pollInterval: settings.pollInterval,
     clock, random,
     onFailure: (failure) => { tellFailure(runtime, metrics, failure); },
   });
   const server = await createServer(runtime, metrics);
-  const listener = listen({ url: databaseUrl, channel: 'dory', clock, random, log, onNotify: () => { loop.wake(); } });
+  const onNotify = (): void => {
+    metrics.configWatcherHealthy.set(1);
+    loop.wake();
+  };
+  const listener = listen({ url: databaseUrl, channel: 'dory', clock, random, log, onNotify });
+  warnOfIdleSettings(runtime);
   leadership.start();
   const stop = async (): Promise<void> => {
     await listener.close();
@@ -118,6 +127,12 @@ async function start(runtime: Runtime, metrics: Metrics, onReport: (report: Cycl
     await engine.close();
   };
   return { url: server.url, loop, remoteChecks: (signal) => checkRemote(runtime, engine, leadership, loop, signal), stop };
+}
+
+/** What the running system's command line may hold, and this version takes without doing anything about it. */
+function warnOfIdleSettings({ settings, log }: Runtime): void {
+  if (settings.enableMonitor) log.warn('enableMonitor is set: this version does not move processors away from tainted nodes yet');
+  if (settings.kubeconfig !== null) log.warn('kubeconfig is set: this version does not talk to a cluster yet; heartbeats alone decide');
 }
 
 async function stillLeading({ pool }: Runtime, leadership: Leadership): Promise<void> {
@@ -145,7 +160,7 @@ function tellReport(log: Runtime['log'], { planned, decision, publication }: Cyc
 }
 
 function tellFailure({ log }: Runtime, metrics: Metrics, failure: Failure): void {
-  metrics.reconciliationErrors.inc({ error_type: failure.code });
+  observeFailure(metrics, failure);
   const level = failure.retry === 'now' ? 'info' : 'error';
   log[level]({ err: failure, code: failure.code, retry: failure.retry, mend: failure.mend }, 'the cycle ended early');
 }
