@@ -1,5 +1,5 @@
 import { Failure } from '../model/failure.ts';
-import type { GitExit } from '../platform/git.ts';
+import { GitExit } from '../platform/git.ts';
 import { plainText } from './plain-text.ts';
 
 /** The clone is no longer usable: it is thrown away and cloned anew. */
@@ -11,6 +11,13 @@ export class BrokenClone extends Error {
     super('the clone is broken');
     this.detail = detail;
   }
+}
+
+/** What went wrong in our own folder, as a broken clone; other errors as they are. */
+export function locally(error: unknown): unknown {
+  if (error instanceof GitExit) return new BrokenClone(firstWords(error));
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? new BrokenClone(code) : error;
 }
 
 /**

@@ -5,7 +5,7 @@ import { GitExit, type Git } from '../platform/git.ts';
 import { writeGlobalConfig, type Clone } from './clone.ts';
 import { gitDate, importStreams, type CommitDraft } from './fast-import.ts';
 import { parseDifferences, type Differences } from './listing.ts';
-import { BrokenClone, firstWords, remoteFailure } from './outcome.ts';
+import { BrokenClone, locally, remoteFailure } from './outcome.ts';
 import { plainText } from './plain-text.ts';
 import { defaultTimeouts, type GitSettings, type Remote } from './settings.ts';
 
@@ -52,7 +52,7 @@ export function createPlumbing(clone: Clone, settings: GitSettings, remote: Remo
     try {
       return await clone.git.run(args, options);
     } catch (error) {
-      throw error instanceof GitExit ? new BrokenClone(firstWords(error)) : error;
+      throw locally(error);
     }
   };
   return {
@@ -84,7 +84,7 @@ interface Conversation {
 }
 
 async function fetch(clone: Clone, { settings, remote, branch, timeout, local }: Conversation & { readonly local: Local }): Promise<string | null> {
-  await writeGlobalConfig(clone, settings, remote);
+  await writeGlobalConfig(clone, settings, remote).catch((error: unknown) => { throw locally(error); });
   try {
     await clone.git.run(['fetch', '--verbose', '--no-tags', '--no-write-fetch-head', '--', remote.url, `+${branch}:${trackingRef}`], { timeout });
   } catch (error) {
@@ -106,7 +106,7 @@ interface Step {
  * pack again, and that takes longer than to send a few hundred small objects.
  */
 async function push(clone: Clone, { settings, remote, branch, commit, parent, timeout }: Conversation & Step): Promise<'pushed' | 'rejected'> {
-  await writeGlobalConfig(clone, settings, remote);
+  await writeGlobalConfig(clone, settings, remote).catch((error: unknown) => { throw locally(error); });
   try {
     await clone.git.run(['push', '--porcelain', '--no-thin', `--force-with-lease=${branch}:${parent ?? ''}`, '--', remote.url, `${commit}:${branch}`], { timeout });
     return 'pushed';

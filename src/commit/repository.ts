@@ -10,7 +10,7 @@ import { cloneFolder, discardClone, forgetToken, openClone, type Clone } from '.
 import { inspect, isOurs, type Known } from './inspect.ts';
 import { applyDifferences } from './listing.ts';
 import { repackIfNeeded } from './maintenance.ts';
-import { BrokenClone } from './outcome.ts';
+import { BrokenClone, locally } from './outcome.ts';
 import { createPlumbing, type CommitEntry, type Plumbing } from './plumbing.ts';
 import { checkSettings, type GitSettings } from './settings.ts';
 
@@ -73,7 +73,7 @@ export interface PublishRequest {
   readonly leaderCheck: () => Promise<void>;
 }
 
-export type Published =
+type Published =
   | { readonly kind: 'pushed'; readonly commit: string; readonly parent: string | null; readonly attempts: number }
   /** The remote has all of it: an earlier push arrived, and its answer did not. */
   | { readonly kind: 'unchanged'; readonly commit: string | null }
@@ -104,10 +104,10 @@ export function openRepository(settings: GitSettings, ports: RepositoryPorts): R
     return run;
   };
   const open = async (): Promise<Opened> => {
-    if (state.reclone) await discardClone(dir, random);
+    if (state.reclone) await discardClone(dir, random).catch((error: unknown) => { throw locally(error); });
     state.reclone = false;
     if (state.open !== null) return state.open;
-    const clone = await openClone(settings, remote, random);
+    const clone = await openClone(settings, remote, random).catch((error: unknown) => { throw locally(error); });
     state.synced = false;
     state.open = { clone, git: createPlumbing(clone, settings, remote) };
     return state.open;

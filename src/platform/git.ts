@@ -11,7 +11,7 @@ export interface Git {
   run(args: readonly string[], options?: GitRun): Promise<Buffer>;
 }
 
-export interface GitRun {
+interface GitRun {
   readonly input?: Buffer;
   /** If not the one of all runs. */
   readonly timeout?: Millis;

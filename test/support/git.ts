@@ -39,7 +39,7 @@ export interface GitWorld {
   readonly close: () => Promise<void>;
 }
 
-export const dory = { name: 'dory', email: 'dory@localhost' };
+const dory = { name: 'dory', email: 'dory@localhost' };
 
 /** A remote without a commit, and what tests do with it. */
 export async function gitWorld(): Promise<GitWorld> {
@@ -71,7 +71,7 @@ export async function gitWorld(): Promise<GitWorld> {
 }
 
 /** Somebody with a clone, a work tree and an editor. */
-export interface PersonAtWork {
+interface PersonAtWork {
   /** Writes (null: deletes) files, commits and pushes; returns the commit. */
   readonly push: (files: Readonly<Record<string, string | null>>, message?: string) => Promise<string>;
   /** Any git command in the work tree. */

@@ -89,6 +89,19 @@ describe('a clone', () => {
     expect(await contentsOf(world.remote, 'main')).toMatchObject({ 'clusters/alpha/a': '2', 'clusters/alpha/b': '2' });
   });
 
+  test('that is gone is made anew by a mere look', async () => {
+    const repository = world.open();
+    await repository.head();
+    await broken('that is gone');
+    expect(await repository.head()).toMatchObject({ revision: 1, rewritten: false });
+  });
+
+  test('that can not be made is a failure that names its folder', async () => {
+    await writeFile(join(world.folder, 'file'), '');
+    const dataDir = join(world.folder, 'file', 'data');
+    await expect(world.open({ dataDir }).head()).rejects.toMatchObject({ code: 'git-corrupt', mend: expect.stringContaining(dataDir) as string });
+  });
+
   test('that breaks each time is a failure of its own', async () => {
     const path = await deadlyGit('never', 'before');
     await writeFile(join(world.folder, 'bin/git'), `#!/bin/sh\nPATH=${usualPath}\nif [ "$1" = fast-import ]; then echo "fatal: Out of memory" >&2; exit 128; fi\nexec git "$@"\n`);

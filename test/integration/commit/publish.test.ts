@@ -132,6 +132,20 @@ describe('people', () => {
     expect(head.foreign?.paths).toEqual(['clusters/alpha/.dory/change.json', 'clusters/alpha/a']);
   });
 
+  test('who amend a commit of ours, text and trailers and all, have written it', async () => {
+    const repository = world.open();
+    await repository.publish(request(1, { a: '1' }));
+    await repository.publish(request(2, { a: '2' }));
+    const person = await world.person();
+    await person.git('rm', '--quiet', 'clusters/alpha/a');
+    await person.git('commit', '--quiet', '--amend', '--no-edit');
+    await person.git('push', '--quiet', '--force', 'origin', 'HEAD:main');
+
+    const head = await repository.head();
+    expect(head).toMatchObject({ rewritten: true, revision: 2, ours: { revision: 1 }, foreign: { commits: [{ revision: '2' }] } });
+    expect(head.foreign?.paths).toEqual(['clusters/alpha/.dory/change.json', 'clusters/alpha/a']);
+  });
+
   test('who give our files another mode, or odd names, are noticed and undone', async () => {
     const repository = world.open();
     await repository.publish(request(1, { a: '1' }));
