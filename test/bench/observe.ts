@@ -2,17 +2,7 @@ import type { Pool } from 'pg';
 import { seconds } from '../../src/model/time.ts';
 import { createObserver, type ObserveSettings } from '../../src/observe/database.ts';
 import { seedPlacementsAtHome, seedSyntheticFleet } from '../support/seed-database.ts';
-
-export interface BenchRow {
-  readonly name: string;
-  /** A median, in `unit`. */
-  readonly value: number;
-  readonly unit: string;
-  readonly aim: string;
-  readonly ok: boolean;
-}
-
-const size = 50_000;
+import { atMost, count, median, timed, type BenchRow, type BenchSize } from './measure.ts';
 
 const settings: ObserveSettings = {
   policy: { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } },
@@ -20,41 +10,36 @@ const settings: ObserveSettings = {
   receiver: 'dory',
 };
 
-/** Reads a fleet of 50,000 processors, each with a sensor, on 5,000 nodes. `pool`: a migrated, empty database. */
-export async function benchObserve(pool: Pool): Promise<readonly BenchRow[]> {
-  await seedSyntheticFleet(pool, { processors: size });
+/** Reads a fleet in which each processor has a sensor, and ten share a node. `pool`: a migrated, empty database. */
+export async function benchObserve({ pool }: { readonly pool: Pool }, { fleet, rounds }: BenchSize): Promise<readonly BenchRow[]> {
+  await seedSyntheticFleet(pool, { processors: fleet });
   const first = await createObserver(pool, settings).observe();
   await seedPlacementsAtHome(pool, new Map(first.fleet.processors.map(({ id, digest }) => [id, digest])));
 
   const nothing = (): Promise<void> => Promise.resolve();
-  const cold = await median(3, nothing, () => createObserver(pool, settings).observe());
+  const cold = await medianOf(Math.ceil(rounds / 2), nothing, () => createObserver(pool, settings).observe());
   const observer = createObserver(pool, settings);
   await observer.observe();
   const observe = () => observer.observe();
-  const idle = await median(9, nothing, observe);
+  const idle = await medianOf(rounds * 2 - 1, nothing, observe);
   const changeOne = () => pool.query("update processors set k8s_namespace = k8s_namespace || 'x' where id = $1", [first.fleet.processors[7]?.id]);
-  const oneChanged = await median(5, changeOne, observe);
+  const oneChanged = await medianOf(rounds, changeOne, observe);
   const decide = () => pool.query('update dory.state set version = version + 1');
-  const decided = await median(5, decide, observe);
+  const decided = await medianOf(rounds, decide, observe);
+  const of = `${count(fleet)} processors`;
   return [
-    row('observe, cold', cold, 2000),
-    row('observe, nothing changed', idle, 120),
-    row('observe, one processor changed', oneChanged, 600),
-    row('observe, after a decision', decided, 500),
+    atMost(`observe, cold, ${of}`, cold, 'ms', 2000),
+    atMost('  nothing changed', idle, 'ms', 120),
+    atMost('  one processor changed', oneChanged, 'ms', 600),
+    atMost('  after a decision', decided, 'ms', 500),
   ];
 }
 
-function row(name: string, value: number, most: number): BenchRow {
-  return { name: `${name}, ${String(size)} processors`, value: Math.round(value), unit: 'ms', aim: `≤ ${String(most)}`, ok: value <= most };
-}
-
-async function median(times: number, prepare: () => Promise<unknown>, run: () => Promise<unknown>): Promise<number> {
+async function medianOf(times: number, prepare: () => Promise<unknown>, run: () => Promise<unknown>): Promise<number> {
   const spans: number[] = [];
   for (let i = 0; i < times; i += 1) {
     await prepare();
-    const start = performance.now();
-    await run();
-    spans.push(performance.now() - start);
+    spans.push((await timed(run)).ms);
   }
-  return spans.sort((a, b) => a - b)[Math.floor(times / 2)] ?? 0;
+  return median(spans);
 }

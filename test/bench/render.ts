@@ -4,20 +4,12 @@ import { byText } from '../../src/model/ids.ts';
 import type { ManifestInput, Placement } from '../../src/model/placement.ts';
 import { instant } from '../../src/model/time.ts';
 import type { Layout } from '../../src/model/tree.ts';
-import { digestOf, digestText } from '../../src/platform/digest.ts';
+import { blobName, digestOf, digestText } from '../../src/platform/digest.ts';
 import { summarize } from '../../src/render/change.ts';
 import { renderWithCdk8s } from '../../src/render/props.ts';
 import { emptyRenderState, render, type RenderDelta, type RenderState } from '../../src/render/render.ts';
 import type { RenderSettings } from '../../src/render/settings.ts';
-
-export interface BenchRow {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  /** What issue and architecture ask for, as text; empty where they ask for nothing. */
-  readonly aim: string;
-  readonly ok: boolean;
-}
+import { atLeast, atMost, check, count, median, plain, type BenchRow, type BenchSize } from './measure.ts';
 
 /** As many variables as the fleet had on which 0.7 ms a processor was measured. */
 const templateVariables = 14;
@@ -100,18 +92,13 @@ function milliseconds(work: () => void): number {
   return performance.now() - start;
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+export function benchRender(size: BenchSize): Promise<readonly BenchRow[]> {
+  return Promise.resolve([...fullRender(size), ...increments(size)]);
 }
 
-function row(name: string, value: number, unit: string, aim: string, ok: boolean): BenchRow {
-  return { name, value: Math.round(value * 10) / 10, unit, aim, ok };
-}
-
-/** A first render of 10,000, and the same manifests printed by cdk8s one by one, in turns: both see the same machine. */
-export function benchFullRender(rounds = 3): Promise<readonly BenchRow[]> {
-  const inputs = benchFleet(10_000);
+/** A first render, and the same manifests printed by cdk8s one by one, in turns: both see the same machine. */
+function fullRender({ fleet, rounds }: BenchSize): readonly BenchRow[] {
+  const inputs = benchFleet(fleet / 5);
   const its = settings('64');
   const ours: number[] = [];
   const naive: number[] = [];
@@ -119,46 +106,39 @@ export function benchFullRender(rounds = 3): Promise<readonly BenchRow[]> {
     ours.push(milliseconds(() => void render(emptyRenderState(its), delta(inputs, 1))));
     naive.push(milliseconds(() => { for (const input of inputs) renderWithCdk8s(input, its); }));
   }
-  const ratio = median(naive) / median(ours);
-  return Promise.resolve([
-    row('render 10,000 from nothing', median(ours), 'ms', '≤ 500 ms', median(ours) <= 500),
-    row('render 10,000, cdk8s one by one', median(naive), 'ms', '', true),
-    row('ratio', ratio, '×', '≥ 14 ×', ratio >= 14),
-  ]);
+  checkSample(inputs, its);
+  const of = count(inputs.length);
+  return [
+    atMost(`render ${of} from nothing`, median(ours), 'ms', 500),
+    plain('  by cdk8s, one by one', median(naive), 'ms'),
+    atLeast('  that many times faster', median(naive) / median(ours), '×', 14),
+  ];
 }
 
-/** A first render of 50,000, then increments of 100; memory where `--expose-gc` is set. */
-export function benchLargeFleet(rounds = 3): Promise<readonly BenchRow[]> {
-  const inputs = benchFleet(50_000);
+/** Faster, and still the same bytes. */
+function checkSample(inputs: readonly ManifestInput[], its: RenderSettings): void {
+  const { files } = render(emptyRenderState(its), delta(inputs, 1));
+  const written = new Set(files.map(({ blob }) => blob));
+  const sample = inputs.filter((_, i) => i % Math.ceil(inputs.length / 50) === 0);
+  check(sample.every((input) => written.has(blobName(Buffer.from(renderWithCdk8s(input, its))))), 'a manifest is not as cdk8s prints it');
+}
+
+/** A first render of a large fleet, then increments. */
+function increments({ fleet, rounds }: BenchSize): readonly BenchRow[] {
+  const inputs = benchFleet(fleet);
   const its = settings('64x16');
+  const moves = fleet / 500;
   let state: RenderState = emptyRenderState(its);
   const full = Array.from({ length: rounds }, () => milliseconds(() => ({ state } = render(emptyRenderState(its), delta(inputs, 1)))));
-  const next = Array.from({ length: 21 }, (_, i) => {
-    const changed = movedAway(inputs, 100, i + 2);
+  const next = Array.from({ length: rounds * 4 + 1 }, (_, i) => {
+    const changed = movedAway(inputs, moves, i + 2);
     return milliseconds(() => ({ state } = render(state, delta(changed, i + 2))));
   });
   // The first increment prints new shapes; every failover of another template does.
   const [first = Number.NaN, ...others] = next;
-  return Promise.resolve([
-    row('render 50,000 from nothing', median(full), 'ms', '≤ 2500 ms', median(full) <= 2_500),
-    row('render after 100 of 50,000 moved', median(others), 'ms', '≤ 50 ms', median(others) <= 50),
-    row('the first of these, new shapes printed', first, 'ms', '', true),
-    ...memoryRows(state),
-  ]);
-}
-
-function memoryRows(state: RenderState): readonly BenchRow[] {
-  if (globalThis.gc === undefined) return [];
-  const heap = (): number => {
-    globalThis.gc?.();
-    return process.memoryUsage().heapUsed / 2 ** 20;
-  };
-  const held: { state: RenderState | null } = { state };
-  const withState = heap();
-  const resident = process.memoryUsage().rss / 2 ** 20;
-  const size = held.state?.files.size ?? 0;
   return [
-    row(`heap with the state of ${String(size)} files, rows included`, withState, 'MiB', '', true),
-    row('resident memory after these renders, rows included', resident, 'MiB', '≤ 350 MiB', resident <= 350),
+    atMost(`render ${count(fleet)} from nothing`, median(full), 'ms', 2500),
+    atMost(`render after ${count(moves)} of ${count(fleet)} moved`, median(others), 'ms', 50),
+    plain('  the first time: shapes that nothing had before are printed by cdk8s', first, 'ms'),
   ];
 }

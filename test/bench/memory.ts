@@ -1,0 +1,69 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { packageRoot } from '../../src/platform/package-root.ts';
+import { atMost, check, count, plain, type BenchRow, type BenchSize } from './measure.ts';
+import type { MemoryReport } from './memory-child.ts';
+
+/** MiB of the Deployment's limit, which git processes share. */
+const limit = 512;
+
+/** Resident memory of a process that makes the first commit of a fleet and then works on, with the image's options and with Node's own. */
+export async function benchMemory({ fleet }: BenchSize, urls: readonly string[]): Promise<readonly BenchRow[]> {
+  const options = await imageOptions();
+  const [ours, plainNode] = [await measure(urls[0] ?? '', fleet, options), await measure(urls[1] ?? '', fleet, [])];
+  const of = `${count(fleet)} processors`;
+  return [
+    atMost(`resident after the first commit, cycles and failovers, ${of}, ${options.join(' ')}`, ours.report.atWork, 'MiB', 350),
+    atMost('  its peak, in the first commit', ours.report.peak, 'MiB', 1024),
+    atMost('  the peak of it and its git processes together', ours.together, 'MiB', limit),
+    plain('without these options', plainNode.report.atWork, 'MiB'),
+    plain('  its peak, in the first commit', plainNode.report.peak, 'MiB'),
+  ];
+}
+
+/** What the image runs Node with. */
+async function imageOptions(): Promise<readonly string[]> {
+  const found = /NODE_OPTIONS=(?:"([^"]*)"|(\S+))/.exec(await readFile(join(packageRoot(), 'Containerfile'), 'utf8'));
+  const options = found?.[1] ?? found?.[2] ?? '';
+  check(options !== '', 'the Containerfile sets no NODE_OPTIONS');
+  return options.split(' ');
+}
+
+interface Measured {
+  readonly report: MemoryReport;
+  /** MiB. */
+  readonly together: number;
+}
+
+async function measure(url: string, processors: number, options: readonly string[]): Promise<Measured> {
+  const own = process.execArgv.filter((option) => !option.startsWith('--expose-gc'));
+  const child = fork(join(import.meta.dirname, `memory-child${extname(import.meta.filename)}`), [url, String(processors)], { execArgv: [...own, ...options] });
+  const peak = watch(child);
+  const [message] = (await once(child, 'message')) as [MemoryReport];
+  return { report: message, together: peak() };
+}
+
+/** The most that a process and those that it started held together, as far as looks every 20 ms show it. */
+function watch({ pid }: ChildProcess): () => number {
+  let most = 0;
+  const timer = setInterval(() => { most = Math.max(most, pid === undefined ? 0 : residentTree(pid)); }, 20);
+  return () => {
+    clearInterval(timer);
+    return most;
+  };
+}
+
+function residentTree(pid: number): number {
+  try {
+    const own = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1] ?? 0) / 1024;
+    const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8').trim();
+    return children === '' ? own : children.split(' ').reduce((sum, id) => sum + residentTree(Number(id)), own);
+  } catch (error) {
+    // It ended while we looked, or this system shows nothing of the kind.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ESRCH') return 0;
+    throw error;
+  }
+}
