@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { commitMessage } from './commit/message.ts';
 import type { Head, Repository } from './commit/repository.ts';
-import { changesOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingRevision } from './commit/revisions.ts';
+import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingRevision } from './commit/revisions.ts';
 import { Failure } from './model/failure.ts';
 import type { RevisionId } from './model/ids.ts';
 import { after, type Instant, type Millis } from './model/time.ts';
@@ -186,8 +186,10 @@ async function restoreLater({ pool }: PublisherOptions, memory: Memory, edit: Fo
 
 async function messageFor({ pool, renderer, renderSettings }: PublisherOptions, { pending, tree }: Rendered): Promise<string> {
   const [first, last] = [pending[0], pending.at(-1)];
-  const changes = first === undefined || last === undefined ? [] : await changesOf(pool, first.id, last.id);
-  return commitMessage({ cluster: renderSettings.cluster, renderer, pending, changes, revision: tree.revision, treeDigest: tree.digest });
+  const nothing = first === undefined || last === undefined;
+  const changes = nothing ? [] : await changesOf(pool, first.id, last.id);
+  const events = nothing ? [] : await eventsOf(pool, first.id, last.id);
+  return commitMessage({ cluster: renderSettings.cluster, renderer, pending, changes, events, revision: tree.revision, treeDigest: tree.digest });
 }
 
 /** The file that tells of the last change tells of the last revision, whatever else is published with it: rows alone decide bytes. */

@@ -57,6 +57,12 @@ export async function changesOf(pool: Pool, from: RevisionId, to: RevisionId): P
   return rows.map((row) => ({ ...row, revision: Number(row.revision) as RevisionId }));
 }
 
+/** Ids of the events that these revisions acted on or made, in order. */
+export async function eventsOf(pool: Pool, from: RevisionId, to: RevisionId): Promise<readonly number[]> {
+  const { rows } = await pool.query<{ id: string }>('select id from dory.events where revision between $1 and $2 order by id', [from, to]);
+  return rows.map(({ id }) => Number(id));
+}
+
 /** Records that the remote has everything up to this revision. */
 export async function markCommitted(pool: Pool, upTo: RevisionId, published: { readonly commit: string; readonly treeDigest: Digest }): Promise<void> {
   await pool.query(

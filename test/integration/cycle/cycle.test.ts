@@ -64,6 +64,7 @@ describe('a cycle', () => {
     const message = await fleet.git('log', '-1', '--format=%B', 'main');
     expect(message).toMatch(/^failover\(edge-1\): move 2 processors \(heartbeat stale \d+ s\)\n/);
     expect(message).toContain('Dory-Revision: 2\n');
+    expect(message).toMatch(/\nDory-Events: \d+-\d+\n/);
     expect((await fleet.git('show', '--name-only', '--format=', 'main')).trim().split('\n').filter((name) => name.endsWith('.yaml'))).toHaveLength(2);
   });
 
