@@ -24,17 +24,17 @@ export function overviewPath(leaf: string): string {
   return `${leaf}/placements.tsv`;
 }
 
-const overviewHeader = 'name\tprocessor\ttarget\tepoch\tphase\treason\tsince\n';
+const overviewHeader = 'name\ttarget\tepoch\tphase\treason\tsince\n';
 
 /** The overview that people read: one line a processor, in the order of the folder's files. */
 export function overview(lines: readonly string[]): string {
   return overviewHeader + lines.join('');
 }
 
-/** One line of the overview, ended. No value can hold a tab: names are DNS names, the rest are codes and numbers of ours. */
+/** One line of the overview, ended. The id is in the manifest: a uuid here would be most of what a commit adds to the repository. No value can hold a tab: names are DNS names, the rest are codes and numbers of ours. */
 export function overviewLine(stem: string, placement: Placement): string {
-  const { processorId, target, epoch, phase, reason, since } = placement;
-  return `${[stem, processorId, targetName(target), String(epoch), phase, reason, formatInstant(since)].join('\t')}\n`;
+  const { target, epoch, phase, reason, since } = placement;
+  return `${[stem, targetName(target), String(epoch), phase, reason, formatInstant(since)].join('\t')}\n`;
 }
 
 /** Raised when a reader of an older repository would misread a newer one. */

@@ -10,14 +10,14 @@ import { temporaryFolder } from '../../support/temp.ts';
 const run = promisify(execFile);
 const size = 5_000;
 
-/** What a person who clones the repository sees of each processor: `target epoch phase`, by processor id. */
+/** What a person who clones the repository sees of each processor: `target epoch phase`, by the name of its file. */
 async function cloned(remote: string, folder: string): Promise<ReadonlyMap<string, string>> {
   await run('git', ['clone', '--quiet', '--depth=1', '--no-checkout', `file://${remote}`, folder]);
   const { stdout } = await run('git', ['-C', folder, 'grep', '-h', '-e', '', 'HEAD', '--', 'clusters/test/processors/**/placements.tsv', 'clusters/test/processors/placements.tsv'], { maxBuffer: 1e8 });
   const lines = stdout.trimEnd().split('\n').filter((line) => !line.startsWith('name\t'));
   return new Map(lines.map((line) => {
-    const [, id = '', target, epoch, phase] = line.split('\t');
-    return [id, `${target ?? ''} ${epoch ?? ''} ${phase ?? ''}`];
+    const [name = '', target, epoch, phase] = line.split('\t');
+    return [name, `${target ?? ''} ${epoch ?? ''} ${phase ?? ''}`];
   }));
 }
 
@@ -32,7 +32,7 @@ it(`tells the whole story of ${String(size)} processors to whoever clones the re
     expect((await fleet.once()).planned.changes).toHaveLength(size);
     const first = await cloned(fleet.remote, join(folder.path, 'first'));
     expect(first.size).toBe(size);
-    const atVictim = [...first].filter(([, place]) => place === `${victim} 1 active`).map(([id]) => id);
+    const atVictim = [...first].filter(([, place]) => place === `${victim} 1 active`).map(([name]) => name);
     expect(atVictim.length).toBeGreaterThan(10);
 
     await database.pool.query(all);
@@ -40,7 +40,7 @@ it(`tells the whole story of ${String(size)} processors to whoever clones the re
     const failover = await fleet.once();
     expect(failover.planned.changes.map(({ kind }) => kind)).toEqual(atVictim.map(() => 'move'));
     const moved = await cloned(fleet.remote, join(folder.path, 'moved'));
-    for (const [id, place] of moved) expect(place).toBe(atVictim.includes(id) ? 'managed 2 active' : first.get(id));
+    for (const [name, place] of moved) expect(place).toBe(atVictim.includes(name) ? 'managed 2 active' : first.get(name));
 
     await database.pool.query(all);
     const stop = await fleet.once();
@@ -51,7 +51,7 @@ it(`tells the whole story of ${String(size)} processors to whoever clones the re
     );
     expect((await fleet.once()).planned.changes.map(({ kind, reason }) => [kind, reason])).toEqual(atVictim.map(() => ['move', 'node-recovered']));
     const home = await cloned(fleet.remote, join(folder.path, 'home'));
-    for (const [id, place] of home) expect(place).toBe(atVictim.includes(id) ? `${victim} 3 active` : first.get(id));
+    for (const [name, place] of home) expect(place).toBe(atVictim.includes(name) ? `${victim} 3 active` : first.get(name));
     expect((await fleet.git('log', '--format=%s', 'main')).trim().split('\n')).toHaveLength(4);
   } finally {
     await fleet.close();
