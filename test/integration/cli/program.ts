@@ -43,15 +43,16 @@ export async function workshop(options: { readonly migrated?: boolean } = {}): P
   await git('init', '--bare', '--quiet', '--initial-branch=main', '.');
   const env = {
     PATH: process.env['PATH'], DORY_DATA_DIR: join(folder.path, 'data'), DORY_GIT_URL: remote, DORY_CLUSTER: 'test', DORY_GIT_COALESCE: '0s',
-    DORY_HEARTBEATS_RECEIVER: 'external',
   };
+  // No server runs beside single commands, and silence counts all the same.
+  const commandEnv = { ...env, DORY_DATABASE_URL: database.url, DORY_HEARTBEATS_RECEIVER: 'external' };
   const running: Running[] = [];
   return {
     ...database, folder: folder.path, remote, git,
-    dory: (...args) => runToEnd(args, folder.path, { ...env, DORY_DATABASE_URL: database.url }),
-    here: (...args) => runHere(args, folder.path, { ...env, DORY_DATABASE_URL: database.url }),
+    dory: (...args) => runToEnd(args, folder.path, commandEnv),
+    here: (...args) => runHere(args, folder.path, commandEnv),
     start: (args) => {
-      const started = start(args, folder.path, { ...env, DORY_HEARTBEATS_RECEIVER: 'dory' });
+      const started = start(args, folder.path, env);
       running.push(started);
       return started;
     },
