@@ -1,4 +1,4 @@
-import { extname } from 'node:path';
+import { basename } from 'node:path';
 import { byText } from '../model/ids.ts';
 import type { FileChange } from '../model/tree.ts';
 import type { Instant } from '../model/time.ts';
@@ -22,24 +22,32 @@ const scratchRef = 'refs/dory/next';
 const streamBytes = 16 * 2 ** 20;
 
 /**
- * Input for `git fast-import`, one run each, in order; the last one writes the commit and prints its id. Paths are
- * strings of bytes (Latin-1), so that any name that a person chose survives.
+ * Input for `git fast-import`, one run each, in order; the last one writes the commit and prints its id. Each is made when it is
+ * asked for, so that no more than one of them is held. Paths are strings of bytes (Latin-1), so that any name that a
+ * person chose survives.
  */
-export function importStreams(draft: CommitDraft, limit = streamBytes): readonly Buffer[] {
-  const parts = inParts(draft.files, limit);
-  const last = parts.pop() ?? [];
-  const removed = draft.files.filter(({ blob }) => blob === null);
-  return [
-    ...parts.map((files) => Buffer.concat([...files.flatMap(({ content }) => [text('blob\n'), ...data(content)]), text('done\n')])),
-    Buffer.concat([
-      ...header(draft),
-      // First what goes: a file may stand where a folder comes.
-      ...removed.map(({ path }) => text(`D ${quotedPath(path)}\n`)),
-      ...parts.flat().map(({ path, blob }) => text(`M 100644 ${blob} ${quotedPath(path)}\n`)),
-      ...last.flatMap(({ path, content }) => [text(`M 100644 inline ${quotedPath(path)}\n`), ...data(content)]),
-      text('get-mark :1\ndone\n'),
-    ]),
-  ];
+export function* importStreams(draft: CommitDraft, limit = streamBytes): Generator<Buffer> {
+  const references: Buffer[] = [];
+  let waiting: Written[] = [];
+  let room = limit;
+  for (const { path, blob, content } of inOrder(draft.files)) {
+    if (content.length > room && waiting.length > 0) {
+      yield Buffer.concat([...waiting.flatMap((one) => [text('blob\n'), ...data(one.content)]), text('done\n')]);
+      references.push(...waiting.map((one) => text(`M 100644 ${one.blob} ${quotedPath(one.path)}\n`)));
+      waiting = [];
+      room = limit;
+    }
+    waiting.push({ path, blob, content });
+    room -= content.length;
+  }
+  yield Buffer.concat([
+    ...header(draft),
+    // First what goes: a file may stand where a folder comes.
+    ...draft.files.filter(({ blob }) => blob === null).map(({ path }) => text(`D ${quotedPath(path)}\n`)),
+    ...references,
+    ...waiting.flatMap(({ path, content }) => [text(`M 100644 inline ${quotedPath(path)}\n`), ...data(content)]),
+    text('get-mark :1\ndone\n'),
+  ]);
 }
 
 interface Written {
@@ -48,29 +56,16 @@ interface Written {
   readonly content: Uint8Array;
 }
 
-function inParts(files: readonly FileChange[], limit: number): Written[][] {
-  const parts: Written[][] = [];
-  let room = 0;
-  for (const { path, blob, content } of files.flatMap(written).sort(alike)) {
-    if (parts.length === 0 || content.length > room) {
-      parts.push([]);
-      room = limit;
-    }
-    parts.at(-1)?.push({ path, blob, content });
-    room -= content.length;
+/** A first commit stores each file as its difference from the one before: those that begin alike are of one template. */
+function* inOrder(files: readonly FileChange[]): Generator<Written> {
+  const sorted = files.map((file) => ({ file, name: basename(file.path) })).sort((a, b) => byText(a.name, b.name) || byText(a.file.path, b.file.path));
+  for (const { file } of sorted) {
+    // Asked for once, and late: it may be made each time.
+    const { path, blob, content } = file;
+    if (blob === null) continue;
+    if (content === null) throw new Error(`commit: ${path} has a blob and no content`);
+    yield { path, blob, content };
   }
-  return parts;
-}
-
-function written({ path, blob, content }: FileChange): readonly Written[] {
-  if (blob === null) return [];
-  if (content === null) throw new Error(`commit: ${path} has a blob and no content`);
-  return [{ path, blob, content }];
-}
-
-/** A first commit stores each file as its difference from the one before: manifests of a size are mostly of one template. */
-function alike(a: Written, b: Written): number {
-  return byText(extname(a.path), extname(b.path)) || a.content.length - b.content.length || byText(a.path, b.path);
 }
 
 function header({ parent, author, committer, at, message }: CommitDraft): readonly Uint8Array[] {

@@ -10,7 +10,7 @@ import { file } from '../../support/git.ts';
 
 const person = { name: 'dory', email: 'dory@localhost' };
 const draft = (files: CommitDraft['files'], parent: string | null = null): CommitDraft => ({ parent, author: person, committer: person, at: instant(1_790_000_000_999), message: 'möve\n', files });
-const texts = (streams: readonly Buffer[]): readonly string[] => streams.map((stream) => stream.toString());
+const texts = (streams: Iterable<Buffer>): readonly string[] => Array.from(streams, (stream) => stream.toString());
 
 describe('the stream for fast-import', () => {
   test('counts bytes, and removes before it writes', () => {
@@ -35,7 +35,7 @@ describe('the stream for fast-import', () => {
   });
 
   test('of nothing but removals is one', () => {
-    expect(importStreams(draft([file('clusters/a/x', null)]))).toHaveLength(1);
+    expect([...importStreams(draft([file('clusters/a/x', null)]))]).toHaveLength(1);
   });
 });
 
