@@ -5,15 +5,9 @@ import { openRepository } from '../commit/repository.ts';
 import { changesOf, readRevision, readState } from '../commit/revisions.ts';
 import { chooseLayout } from '../decide/decide.ts';
 import { Failure } from '../model/failure.ts';
-import type { ProcessorSpec } from '../model/fleet.ts';
 import type { RevisionId } from '../model/ids.ts';
-import { placementAfter } from '../model/plan.ts';
-import type { ManifestInput } from '../model/placement.ts';
-import type { Snapshot } from '../model/snapshot.ts';
 import type { FileChange } from '../model/tree.ts';
 import { readManifestInputs } from '../observe/manifest-inputs.ts';
-import { plan } from '../plan/plan.ts';
-import type { Settings } from '../platform/settings-schema.ts';
 import { summarize } from '../render/change.ts';
 import { emptyRenderState, render, type Rendered } from '../render/render.ts';
 import type { CliContext } from './context.ts';
@@ -21,6 +15,7 @@ import { exitCodes } from './exit-codes.ts';
 import { fleetFileSnapshot } from './fleet-file.ts';
 import { gitSettings } from './git-settings.ts';
 import { settingsOptions } from './options.ts';
+import { renderFleet } from './render-fleet.ts';
 import { renderSettings } from './render-settings.ts';
 import { settingsOf, withRuntime, type Runtime } from './runtime.ts';
 
@@ -40,12 +35,16 @@ export function renderCommand(program: Command, context: CliContext): void {
     .addHelpText('after', '\nExamples:\n  dory render --out manifests\n  dory render --fleet config/fleet.example.yaml | kubectl apply --dry-run=client -f -\n  dory render --verify');
   settingsOptions(command).action(async (flags: Flags) => {
     if (flags.verify) return withRuntime(context, command, 'require', (runtime) => verify(context, runtime));
-    const rendered = flags.fleet === undefined
-      ? await withRuntime(context, command, 'require', (runtime) => renderRows(runtime))
-      : renderSnapshot(await settingsOf(context, command), await fleetFileSnapshot(context, await settingsOf(context, command), flags.fleet));
+    const rendered = flags.fleet === undefined ? await withRuntime(context, command, 'require', renderRows) : await renderFile(context, command, flags.fleet);
     if (flags.out === undefined) printManifests(context, rendered.files);
     else await writeTree(context, resolve(context.cwd, flags.out), rendered.files);
   });
+}
+
+async function renderFile(context: CliContext, command: Command, file: string): Promise<Rendered> {
+  const settings = await settingsOf(context, command);
+  const snapshot = await fleetFileSnapshot(context, settings, file);
+  return renderFleet(snapshot, { ...renderSettings(settings), owner: settings.cluster, layout: chooseLayout(settings.layout, snapshot) });
 }
 
 /** All that is decided, up to a revision (the newest, if absent). */
@@ -56,30 +55,6 @@ async function renderRows({ pool, settings }: Pick<Runtime, 'pool' | 'settings'>
   const { owner, layout } = await readState(pool);
   const change = summarize(await readRevision(pool, revision), await changesOf(pool, revision, revision));
   return render(emptyRenderState({ ...renderSettings(settings), owner, layout: layout ?? 'flat' }), { ...inputs, revision, change });
-}
-
-/** A fleet that was written down, as one decision on it would leave it. */
-export function renderSnapshot(settings: Settings, snapshot: Snapshot): Rendered {
-  const planned = plan(snapshot);
-  const revision = 1 as RevisionId;
-  const changed = manifestInputs(snapshot, planned, revision);
-  const head = { revision, trigger: 'first-placement', decidedAt: snapshot.at };
-  const layout = chooseLayout(settings.layout, snapshot);
-  return render(emptyRenderState({ ...renderSettings(settings), owner: settings.cluster, layout }), { revision, changed, removed: [], change: summarize(head, planned.changes) });
-}
-
-function manifestInputs(snapshot: Snapshot, planned: ReturnType<typeof plan>, revision: RevisionId): readonly ManifestInput[] {
-  const workloads = new Map(snapshot.fleet.workloads.map((workload) => [workload.digest, workload]));
-  const placements = new Map(snapshot.placements.map((placement) => [placement.processorId, placement]));
-  for (const change of planned.changes) {
-    const placement = placementAfter(change, revision, snapshot.at);
-    if (placement !== null) placements.set(change.processorId, placement);
-  }
-  return snapshot.fleet.processors.flatMap((spec: ProcessorSpec) => {
-    const workload = workloads.get(spec.workload);
-    const placement = placements.get(spec.id);
-    return workload === undefined || placement === undefined ? [] : [{ spec, workload, placement }];
-  });
 }
 
 function printManifests({ terminal }: CliContext, files: readonly FileChange[]): void {
