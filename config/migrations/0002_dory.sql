@@ -1,13 +1,13 @@
 -- Our own tables. Each says who writes it and who is woken by it.
 
--- One row: raised by every decision, so that a reader sees in one comparison whether its copy is current.
+-- One row, by which a reader sees in one comparison whether its copy of the placements is current.
 create table dory.state (
   only_row boolean primary key default true check (only_row),
   -- Names this database as the owner of its folder in the repository.
   owner uuid not null default gen_random_uuid(),
   -- The newest revision that was decided; 0 before the first.
   revision bigint not null default 0,
-  -- Raised by every decision transaction, also by those that change no manifest.
+  -- Raised by every transaction that changes `dory.placements`.
   version bigint not null default 0,
   -- Folders under `processors/`: flat, 64, 64x16. Chosen by the first decision, by the size of the fleet; never changes.
   layout text check (layout in ('flat', '64', '64x16'))

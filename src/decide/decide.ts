@@ -7,7 +7,7 @@ import type { Layout } from '../model/tree.ts';
 import { assertLeader } from '../platform/leadership.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { describeUpdates } from './describe.ts';
-import { assertStillSilent } from './freshest.ts';
+import { lockNodes } from './freshest.ts';
 import { quarantineChanges, writeQuarantine, type QuarantineChanges } from './quarantine.ts';
 import { writeChanges } from './changes.ts';
 import { writeVerdicts } from './verdicts.ts';
@@ -47,7 +47,7 @@ export async function decide(decider: Decider, snapshot: Snapshot, plan: Plan): 
 
 async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, plan: Plan, quarantine: QuarantineChanges): Promise<Decision> {
   const previous = await lockState(client);
-  await assertStillSilent(client, snapshot, plan);
+  await lockNodes(client, snapshot, plan);
   let revision: RevisionId | null = null;
   if (plan.changes.length > 0) {
     revision = (previous + 1) as RevisionId;
@@ -58,10 +58,10 @@ async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, p
   }
   await writeVerdicts(client, snapshot.at, plan.transitions, revision);
   await writeQuarantine(client, snapshot.at, quarantine);
-  await client.query('update dory.state set version = version + 1, revision = $1, layout = coalesce(layout, $2)', [
-    revision ?? previous,
-    revision === null ? null : chooseLayout(decider.layout, snapshot),
-  ]);
+  if (revision !== null) {
+    const layout = chooseLayout(decider.layout, snapshot);
+    await client.query('update dory.state set version = version + 1, revision = $1, layout = coalesce(layout, $2)', [revision, layout]);
+  }
   return { revision, wrote: true };
 }
 
