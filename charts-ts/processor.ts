@@ -34,12 +34,12 @@ export interface ProcessorProps {
 const terminationMarginSec = 5;
 
 /** Seconds from SIGTERM to SIGKILL, by what the SDK is given to stop. */
-export function terminationGraceSec(shutdownTimeoutSec: number): number {
+function terminationGraceSec(shutdownTimeoutSec: number): number {
   return shutdownTimeoutSec + terminationMarginSec;
 }
 
 /** One placement of one processor: one StatefulSet, and nothing else. */
-export class ProcessorChart extends Chart {
+class ProcessorChart extends Chart {
   constructor(scope: Construct, id: string, props: ProcessorProps) {
     super(scope, id);
     new k8s.KubeStatefulSet(this, 'placement', { metadata: metadata(props), spec: spec(props) });

@@ -42,7 +42,7 @@ export type Publication =
   /** Not urgent: waits for others to share a commit with. */
   | { readonly kind: 'postponed'; readonly until: Instant };
 
-export interface ForeignEdit {
+interface ForeignEdit {
   readonly paths: readonly string[];
   readonly commit: string | null;
 }

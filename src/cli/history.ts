@@ -92,7 +92,7 @@ async function readHistory(pool: Pool, processor: string | null, limit: number):
 }
 
 /** With the fence, where one was needed. A code from a newer version is shown as it is. */
-export function explain(reason: ReasonCode, evidence: Evidence): string {
+function explain(reason: ReasonCode, evidence: Evidence): string {
   const known = (code: unknown): code is ReasonCode => reasonCodes.includes(code as ReasonCode);
   const why = known(reason) ? sentence(reason, evidence) : reason;
   const fence = evidence['fence'];

@@ -3,7 +3,7 @@ import type { ObserveSettings } from '../observe/database.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 
 /** The thresholds of `plan`, from the settings. */
-export function policyOf({ failover, managedPool }: Settings): Policy {
+function policyOf({ failover, managedPool }: Settings): Policy {
   return { ...failover, managedPool };
 }
 

@@ -36,7 +36,7 @@ export function reconcileCommand(program: Command, context: CliContext): void {
   });
 }
 
-export function exitCodeOf({ planned }: CycleReport): ExitCode {
+function exitCodeOf({ planned }: CycleReport): ExitCode {
   const held = planned.refusals.length > 0 || planned.holds.some(({ needsPerson }) => needsPerson);
   return firstOf([planned.quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok, held ? exitCodes.held : exitCodes.ok]);
 }

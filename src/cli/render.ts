@@ -100,7 +100,7 @@ async function verify({ terminal, exit }: CliContext, runtime: Runtime): Promise
 }
 
 /** Which byte is the first to differ, and where a person finds it; null if none does. */
-export function describeDifference(committed: Uint8Array | null, rendered: Uint8Array | null): string | null {
+function describeDifference(committed: Uint8Array | null, rendered: Uint8Array | null): string | null {
   if (committed !== null && rendered !== null && Buffer.compare(committed, rendered) === 0) return null;
   if (committed === null) return 'is rendered, and not in the commit';
   if (rendered === null) return 'is in the commit, and not rendered';

@@ -48,7 +48,7 @@ export function remoteFailure(exit: GitExit): Failure | BrokenClone {
 }
 
 /** The lines that name the error, made plain. */
-export function firstWords({ stderr, message }: GitExit): string {
+function firstWords({ stderr, message }: GitExit): string {
   const lines = stderr.split('\n').filter((line) => line.trim() !== '');
   const telling = lines.filter((line) => /^(?:fatal|error|remote|ssh|Host|Load key|.*Permission denied|.*refused|.*resolve)/.test(line));
   return plainText((telling.length > 0 ? telling : lines).slice(0, 3).join('; ') || message, 300);

@@ -5,7 +5,7 @@ import { inTransaction } from '../platform/pg.ts';
 import { problemsOf, text, type FieldProblem, type Parsed } from './heartbeat.ts';
 
 /** A row of `edge_nodes`, as it is shown to people and machines. */
-export interface NodeRow {
+interface NodeRow {
   readonly id: string;
   readonly organization_id: string | null;
   readonly name: string;

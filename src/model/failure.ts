@@ -2,7 +2,7 @@
  * Operating failures: things that go wrong outside of this program. Each has a code, what may be done about it, and a
  * sentence for the person. Expected outcomes are values, and bugs crash: neither is a `Failure`.
  */
-export const failureCodes = {
+const failureCodes = {
   'settings-invalid': 'never',
   'fleet-file-invalid': 'never',
   'database-unreachable': 'backoff',

@@ -137,20 +137,18 @@ export interface Problem {
   readonly mend: string;
 }
 
-export const problemCodes = [
-  'invalid-json',
-  'invalid-value',
-  'invalid-name',
-  'invalid-quantity',
-  'missing-template',
-  'missing-version',
-  'ambiguous-version',
-  'missing-node',
-  'ambiguous-node',
-  'missing-sensor',
-  'duplicate-path',
-] as const;
-export type ProblemCode = (typeof problemCodes)[number];
+export type ProblemCode =
+  | 'invalid-json'
+  | 'invalid-value'
+  | 'invalid-name'
+  | 'invalid-quantity'
+  | 'missing-template'
+  | 'missing-version'
+  | 'ambiguous-version'
+  | 'missing-node'
+  | 'ambiguous-node'
+  | 'missing-sensor'
+  | 'duplicate-path';
 
 /** One row of `edge_nodes`: what the operator says of it. Signals of life are in `snapshot.ts`. */
 export interface EdgeNode {

@@ -39,7 +39,7 @@ export interface Change extends Justification {
 }
 
 /** A placement before `decide` gave it a revision and a date. */
-export interface PlacementDraft {
+interface PlacementDraft {
   readonly target: Target;
   readonly phase: Phase;
   readonly epoch: Epoch;

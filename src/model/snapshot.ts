@@ -33,8 +33,7 @@ export interface NodeSignals {
   readonly recorded: RecordedVerdict | null;
 }
 
-export const verdicts = ['healthy', 'returning', 'lost', 'unknown', 'decommissioned'] as const;
-export type Verdict = (typeof verdicts)[number];
+export type Verdict = 'healthy' | 'returning' | 'lost' | 'unknown' | 'decommissioned';
 
 export interface RecordedVerdict {
   readonly verdict: Verdict;
@@ -85,7 +84,7 @@ export interface Policy {
   readonly managedPool: ManagedPool;
 }
 
-export interface ManagedPool {
+interface ManagedPool {
   readonly architectures: readonly string[];
   readonly gpu: boolean;
 }

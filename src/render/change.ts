@@ -19,7 +19,7 @@ export interface ChangeSummary {
   readonly movesOmitted: number;
 }
 
-export interface MoveSummary {
+interface MoveSummary {
   readonly processor: ProcessorId;
   readonly kind: ChangeKind;
   /** Null before the first placement. */

@@ -26,7 +26,7 @@ export function manifestText(): fc.Arbitrary<string> {
     .filter((text) => isManifestText(text) && !/:\/\/.*:.*@/.test(text));
 }
 
-export function dnsLabel(): fc.Arbitrary<string> {
+function dnsLabel(): fc.Arbitrary<string> {
   return fc.oneof(fc.constantFrom('y', 'no', 'on', 'null', 'true', '1', '0', '007', '1e3', '0x1', '2001-12-14', 'default', 'a'.repeat(63), `${'b'.repeat(29)}-c`), fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?$/)).filter(isDnsLabel);
 }
 

@@ -42,7 +42,7 @@ export interface TestFleetOptions {
   readonly beforePush?: () => Promise<void>;
 }
 
-export async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions): Promise<Runtime> {
+async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions): Promise<Runtime> {
   const remote = join(folder, 'remote.git');
   const settings = await loadSettings({
     env: {},

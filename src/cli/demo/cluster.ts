@@ -22,14 +22,14 @@ export interface DemoCluster {
   stop(): Promise<void>;
 }
 
-export interface ClusterState {
+interface ClusterState {
   /** The commit that was last followed; null before the first. */
   readonly commit: string | null;
   /** In the order in which they were given; the managed pool is the last. */
   readonly nodes: readonly NodeState[];
 }
 
-export interface NodeState {
+interface NodeState {
   readonly name: string;
   /** Of its agent's process; null while it is dead. */
   readonly pid: number | null;

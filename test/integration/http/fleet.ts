@@ -16,7 +16,7 @@ export interface TestFleet {
   row(processorId: string): Promise<ProcessorRow>;
 }
 
-export interface StoredBeat {
+interface StoredBeat {
   readonly epoch: string;
   readonly status: string | null;
   readonly node_id: string | null;
@@ -24,7 +24,7 @@ export interface StoredBeat {
   readonly sdk_epoch: string | null;
 }
 
-export interface ProcessorRow {
+interface ProcessorRow {
   readonly status: string;
   readonly health_status: unknown;
   readonly last_health_check_at: Date | null;
