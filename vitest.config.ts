@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
+// Long enough for a machine that does much else: no test is about time.
+const patience = { testTimeout: 60_000, hookTimeout: 60_000 };
+
 const project = (name: string, folder: string) => ({
-  test: { name, include: [`test/${folder}/**/*.test.ts`], environment: 'node' as const },
+  test: { name, include: [`test/${folder}/**/*.test.ts`], environment: 'node' as const, ...patience },
 });
 
 export default defineConfig({
@@ -17,8 +20,6 @@ export default defineConfig({
           ...project('integration', 'integration').test,
           // One PostgreSQL server for the whole run; a database of its own for each test that asks for one.
           globalSetup: 'test/support/postgres-server.ts',
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
         },
       },
     ],

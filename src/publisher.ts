@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { commitMessage } from './commit/message.ts';
 import type { Head, Repository } from './commit/repository.ts';
-import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingRevision } from './commit/revisions.ts';
+import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingChange, type PendingRevision } from './commit/revisions.ts';
 import { Failure } from './model/failure.ts';
 import type { RevisionId } from './model/ids.ts';
 import { after, type Instant, type Millis } from './model/time.ts';
@@ -32,6 +32,8 @@ export interface Rendered {
   readonly files: readonly FileChange[];
   /** Oldest first; empty where only a foreign edit is restored. */
   readonly pending: readonly PendingRevision[];
+  /** Of all of `pending`. */
+  readonly changes: readonly PendingChange[];
 }
 
 export type Publication =
@@ -80,30 +82,31 @@ export function createPublisher(options: PublisherOptions): Publisher {
     render: async () => {
       const pending = await pendingRevisions(options.pool);
       if (pending.length === 0 && !memory.restore) return null;
-      const tree = await bringUpToDate(options, memory, pending);
+      const changes = await pendingChanges(options.pool, pending);
+      const tree = await bringUpToDate(options, memory, pending, changes);
       if (pending.length === 0 && memory.unpublished.size === 0) {
         // What others changed they have changed back.
         memory.restore = false;
         return null;
       }
-      return { tree, files: [...memory.unpublished.values()], pending };
+      return { tree, files: [...memory.unpublished.values()], pending, changes };
     },
     commit: (rendered) => commit(options, memory, rendered),
     checkRemote: () => checkRemote(options, memory),
   };
 }
 
-async function bringUpToDate(options: PublisherOptions, memory: Memory, pending: readonly PendingRevision[]): Promise<ManifestTree> {
+async function bringUpToDate(options: PublisherOptions, memory: Memory, pending: readonly PendingRevision[], changes: readonly PendingChange[]): Promise<ManifestTree> {
   const { pool } = options;
   const last = pending.at(-1);
-  if (memory.state === null || memory.restore) return rebuild(options, memory);
+  if (memory.state === null || memory.restore) return rebuild(options, memory, changes);
   if (last === undefined || last.id <= memory.revision) return memory.tree ?? bug('a state without a tree');
   const inputs = await readManifestInputs(pool, memory.revision);
-  return keep(memory, render(memory.state, { ...inputs, revision: last.id, change: await lastSummary(pool, last.id) }), inputs.revision);
+  return keep(memory, render(memory.state, { ...inputs, revision: last.id, change: await summaryOf(pool, last.id, changes) }), inputs.revision);
 }
 
 /** Renders everything from the rows, and keeps of it what the remote does not have. */
-async function rebuild(options: PublisherOptions, memory: Memory): Promise<ManifestTree> {
+async function rebuild(options: PublisherOptions, memory: Memory, changes: readonly PendingChange[]): Promise<ManifestTree> {
   const { pool, repository, renderSettings, foreignEdits } = options;
   const state = await readState(pool);
   const head = await repository.head();
@@ -114,7 +117,7 @@ async function rebuild(options: PublisherOptions, memory: Memory): Promise<Manif
   const inputs = await readManifestInputs(pool, 0);
   if (inputs.revision === 0) bug('asked to render before anything was decided');
   memory.unpublished.clear();
-  const rendered = render(emptyRenderState(settings), { ...inputs, revision: inputs.revision, change: await lastSummary(pool, inputs.revision) });
+  const rendered = render(emptyRenderState(settings), { ...inputs, revision: inputs.revision, change: await summaryOf(pool, inputs.revision, changes) });
   const tree = keep(memory, rendered, inputs.revision);
   for (const [path, blob] of head.files) {
     if (tree.files.get(path) === blob) memory.unpublished.delete(path);
@@ -184,17 +187,21 @@ async function restoreLater({ pool }: PublisherOptions, memory: Memory, edit: Fo
   memory.restore = true;
 }
 
-async function messageFor({ pool, renderer, renderSettings }: PublisherOptions, { pending, tree }: Rendered): Promise<string> {
+async function pendingChanges(pool: Pool, pending: readonly PendingRevision[]): Promise<readonly PendingChange[]> {
   const [first, last] = [pending[0], pending.at(-1)];
-  const nothing = first === undefined || last === undefined;
-  const changes = nothing ? [] : await changesOf(pool, first.id, last.id);
-  const events = nothing ? [] : await eventsOf(pool, first.id, last.id);
+  return first === undefined || last === undefined ? [] : changesOf(pool, first.id, last.id);
+}
+
+async function messageFor({ pool, renderer, renderSettings }: PublisherOptions, { pending, changes, tree }: Rendered): Promise<string> {
+  const [first, last] = [pending[0], pending.at(-1)];
+  const events = first === undefined || last === undefined ? [] : await eventsOf(pool, first.id, last.id);
   return commitMessage({ cluster: renderSettings.cluster, renderer, pending, changes, events, revision: tree.revision, treeDigest: tree.digest });
 }
 
 /** The file that tells of the last change tells of the last revision, whatever else is published with it: rows alone decide bytes. */
-async function lastSummary(pool: Pool, revision: RevisionId): Promise<ChangeSummary> {
-  return summarize(await readRevision(pool, revision), await changesOf(pool, revision, revision));
+async function summaryOf(pool: Pool, revision: RevisionId, pending: readonly PendingChange[]): Promise<ChangeSummary> {
+  const own = pending.filter((change) => change.revision === revision);
+  return summarize(await readRevision(pool, revision), own.length > 0 ? own : await changesOf(pool, revision, revision));
 }
 
 function held({ paths, commits }: NonNullable<Head['foreign']>): Failure {

@@ -22,8 +22,8 @@ export interface PendingChange {
   readonly kind: ChangeKind;
   readonly reason: ReasonCode;
   readonly evidence: Evidence;
-  readonly before: Placement | null;
-  readonly after: Placement | null;
+  readonly before: Pick<Placement, 'target' | 'epoch'> | null;
+  readonly after: Pick<Placement, 'target' | 'epoch'> | null;
   /** Of the template; null for a processor that was removed and never rendered. */
   readonly slug: string | null;
 }
@@ -47,7 +47,9 @@ export async function pendingRevisions(pool: Pool): Promise<readonly PendingRevi
 /** By revision, then processor. */
 export async function changesOf(pool: Pool, from: RevisionId, to: RevisionId): Promise<readonly PendingChange[]> {
   const { rows } = await pool.query<Omit<PendingChange, 'revision'> & { revision: string }>(
-    `select c.revision, c.processor_id as "processorId", c.kind, c.reason, c.evidence, c.before, c.placement as after,
+    `select c.revision, c.processor_id as "processorId", c.kind, c.reason, c.evidence,
+            case when c.before is not null then jsonb_build_object('target', c.before -> 'target', 'epoch', c.before -> 'epoch') end as before,
+            case when c.placement is not null then jsonb_build_object('target', c.placement -> 'target', 'epoch', c.placement -> 'epoch') end as after,
             coalesce(w.body ->> 'slug', (select lw.body ->> 'slug' from dory.changes l join dory.workloads lw on lw.digest = l.workload
               where l.processor_id = c.processor_id and l.revision < c.revision order by l.revision desc limit 1)) as slug
        from dory.changes c left join dory.workloads w on w.digest = c.workload
