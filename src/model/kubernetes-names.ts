@@ -48,14 +48,17 @@ export function isCapability(text: string): boolean {
 }
 
 const unreadable = /[\u0000\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]|\p{Surrogate}/u;
+/** Blank lines with blanks in them: the printer chooses a block, which loses the blanks. */
+const blankLines = /^(?=[^]*\n)(?=[^]*[ \t])[ \t\r\n]+$/;
 const readAsNumber = /^[-+]?0[oOXB][\da-fA-F_]+$|^[-+]_[\d_]+$/;
 
 /**
  * Text that comes through a manifest unharmed. Kubernetes' YAML reader refuses some characters, takes others for line
- * breaks, and reads a few texts as numbers (`0o17`, `0X1F`) that the printer does not know to quote.
+ * breaks, and reads a few texts as numbers (`0o17`, `0X1F`) that the printer does not know to quote; the printer itself
+ * loses blanks where there is nothing else.
  */
 export function isManifestText(text: string): boolean {
-  return !unreadable.test(text) && !readAsNumber.test(text);
+  return !unreadable.test(text) && !readAsNumber.test(text) && !blankLines.test(text);
 }
 
 const pathPart = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';

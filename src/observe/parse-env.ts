@@ -1,6 +1,6 @@
 import type { EnvVar, SecretKey } from '../model/fleet.ts';
 import { byText } from '../model/ids.ts';
-import { isEnvName } from '../model/kubernetes-names.ts';
+import { isEnvName, isManifestText } from '../model/kubernetes-names.ts';
 import { at, reject, report, type Section } from './parse-json.ts';
 import { judgeOf, type KeyJudge } from './secrets.ts';
 
@@ -38,18 +38,30 @@ export function byName(a: EnvVar, b: EnvVar): number {
 export function parseEnv(section: Section, secret: SecretKey['name'], make: MakeEnvVar): readonly EnvVar[] {
   const env: EnvVar[] = [];
   for (const [name, value] of Object.entries(section.fields)) {
-    if (!isEnvName(name)) {
+    if (!isEnvName(name) || !isManifestText(name)) {
       report(section, 'invalid-name', at(section, name), null, 'Rename it: letters, digits, _, - and ., not beginning with a digit.');
     } else if (typeof value !== 'string') {
       reject(section, name, 'invalid-value', 'Put the value in quotes: environment variables are strings.');
     } else if (value.includes('\0')) {
       reject(section, name, 'invalid-value', 'Remove the NUL character.');
     } else {
-      env.push(make(name, value, secret));
+      const made = make(name, value, secret);
+      env.push(made);
+      if (!canBeWritten(made)) reject(section, name, 'invalid-value', unwritable);
     }
   }
   return env.sort(byName);
 }
+
+/** Linux takes no longer one. */
+const longestValue = 131_072;
+
+/** Whether a manifest can hold it. What is a credential stays out of manifests, whatever it is. */
+export function canBeWritten(variable: EnvVar): boolean {
+  return !('value' in variable) || (variable.value.length <= longestValue && isManifestText(variable.value));
+}
+
+export const unwritable = 'Write at most 131072 characters, without control characters, and not a number such as 0o17: no manifest can hold it.';
 
 /**
  * The text of a variable that the manifest itself depends on, if it is set and `valid`. One that was taken for a credential

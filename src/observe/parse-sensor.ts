@@ -1,6 +1,6 @@
 import type { EnvVar, Problem, ProblemCode, SensorSpec } from '../model/fleet.ts';
 import type { SensorId } from '../model/ids.ts';
-import { byName, envVarMaker, secretVar, type MakeEnvVar } from './parse-env.ts';
+import { byName, canBeWritten, envVarMaker, secretVar, unwritable, type MakeEnvVar } from './parse-env.ts';
 import { at, isObject, readJson, report, type Section } from './parse-json.ts';
 import type { SensorRow } from './rows.ts';
 import { isCredential, snakeCase } from './secrets.ts';
@@ -25,9 +25,10 @@ export function sensorParser(): (row: SensorRow) => SensorResult {
 function parseSensor(row: SensorRow, nameOf: (key: string) => string, make: MakeEnvVar): SensorResult {
   const secret = `dory-sensor-${row.id}`;
   const root = readJson(row.connectionConfig, 'sensors.connection_config', []);
+  const typeVar = make('SENSOR_TYPE', row.type ?? '', secret);
   const byVariable = new Map<string, EnvVar>([
     ['SENSOR_ID', { name: 'SENSOR_ID', value: row.id }],
-    ['SENSOR_TYPE', make('SENSOR_TYPE', row.type ?? '', secret)],
+    ['SENSOR_TYPE', typeVar],
   ]);
   for (const { path, value } of settingsOf(root.fields as JsonObject, [])) {
     // The row's own id and type have these names already.
@@ -38,8 +39,13 @@ function parseSensor(row: SensorRow, nameOf: (key: string) => string, make: Make
     const objection = objectionTo(name, value, text, byVariable);
     if (objection !== null) report(root, objection[0], fieldAt(root, path), null, objection[1]);
     else if (typeof value === 'object' && holdsCredential(key, value, 0)) byVariable.set(name, secretVar(name, secret));
-    else byVariable.set(name, make(name, text, secret));
+    else {
+      const made = make(name, text, secret);
+      byVariable.set(name, made);
+      if (!canBeWritten(made)) report(root, 'invalid-value', fieldAt(root, path), null, unwritable);
+    }
   }
+  if (!canBeWritten(typeVar)) report(root, 'invalid-value', 'sensors.sensor_type', null, unwritable);
   if (root.problems.length > 0) return { ok: false, problems: root.problems };
   return { ok: true, sensor: { env: [...byVariable.values()].sort(byName), id: row.id as SensorId, type: row.type ?? '' } };
 }

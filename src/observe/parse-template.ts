@@ -1,8 +1,8 @@
 import type { EnvVar, Probes, Problem, Resources, SecurityContext, StateBackend, Workload } from '../model/fleet.ts';
 import { byText, type TemplateId } from '../model/ids.ts';
-import { isCapability, isDeviceCount, isDnsLabel, isImageReference, isPort, isResourceQuantity, parseQuantity } from '../model/kubernetes-names.ts';
+import { isCapability, isDeviceCount, isDnsLabel, isImageReference, isManifestText, isPort, isResourceQuantity, parseQuantity } from '../model/kubernetes-names.ts';
 import { digestOf } from '../platform/digest.ts';
-import { envVarMaker, parseEnv, readSetting } from './parse-env.ts';
+import { envVarMaker, parseEnv, readSetting, unwritable } from './parse-env.ts';
 import { at, present, readChoice, readFlag, readInteger, readJson, readQuantity, readSection, readTexts, reject, report, type Section } from './parse-json.ts';
 import type { TemplateRow, VersionRow } from './rows.ts';
 import { isCredential, looksLikeCredential, shown } from './secrets.ts';
@@ -15,7 +15,7 @@ export function parseTemplate(template: TemplateRow, active: readonly VersionRow
   const identity = parseIdentity(template, problems);
   const version = onlyVersion(active, problems);
   if (version === null) return { ok: false, problems };
-  const fields = { ...identity, version: version.version ?? '', image: parseImage(version, problems), ...parseRuntime(template.id, version, problems) };
+  const fields = { ...identity, version: parseVersion(version, problems), image: parseImage(version, problems), ...parseRuntime(template.id, version, problems) };
   return problems.length > 0 ? { ok: false, problems } : { ok: true, workload: { digest: digestOf(fields), ...fields } };
 }
 
@@ -38,6 +38,17 @@ function onlyVersion(active: readonly VersionRow[], problems: Problem[]): Versio
     return first;
   }
   return null;
+}
+
+/** Longer ones fit no label; the column of the running system holds no more either. */
+const longestVersion = 255;
+
+function parseVersion({ version }: VersionRow, problems: Problem[]): string {
+  const text = version ?? '';
+  if (text.length > longestVersion || !isManifestText(text)) {
+    problems.push({ code: 'invalid-value', field: 'processor_template_versions.version', value: shown(text), mend: 'Write at most 255 characters, without control characters: 1.4.2.' });
+  }
+  return text;
 }
 
 function parseImage({ imageUri, digest }: VersionRow, problems: Problem[]): string {
@@ -88,7 +99,7 @@ const wholeSeconds = {
   mend: `Write whole seconds from 1 to ${String(longestShutdownSec)}.`,
 };
 const aPath = { valid: (text: string) => /^\/[\x21-\x7e]*$/.test(text), mend: 'Write a path that begins with /.' };
-const aMount = { valid: (text: string) => /^\/[^:\s]*$/.test(text), mend: 'Write an absolute path without a colon.' };
+const aMount = { valid: (text: string) => /^\/[^:\s]+$/.test(text) && isManifestText(text), mend: 'Write an absolute path without a colon.' };
 const aPort = { valid: (text: string) => /^[1-9]\d{0,4}$/.test(text) && isPort(Number(text)), mend: 'Write a port from 1 to 65535.' };
 
 /** Arguments can't be references to a Secret, so a credential among them has nowhere to go but into Git. */
@@ -96,6 +107,7 @@ function parseWords(container: Section, key: 'command' | 'args'): readonly strin
   const words = readTexts(container, key);
   words.forEach((word, i) => {
     const flag = words[i - 1] ?? '';
+    if (!isManifestText(word)) report(container, 'invalid-value', `${at(container, key)}[${String(i)}]`, null, unwritable);
     if (!looksLikeCredential(word) && !(flag.startsWith('-') && isCredential(flag, word))) return;
     report(container, 'invalid-value', `${at(container, key)}[${String(i)}]`, null, 'Move the credential to env_vars and write $(NAME) here.');
   });
