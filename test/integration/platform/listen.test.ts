@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { listen, type Listener } from '../../../src/platform/listen.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { fixedRandom, hurryingClock, manualClock } from '../../support/clock.ts';
@@ -53,8 +53,11 @@ test('closing leaves no connection', async () => {
   const listener = listening(db.url);
   await listener.next();
   await listener.close();
-  const { rows } = await db.pool.query("select pid from pg_stat_activity where application_name = 'dory-listen' and datname = current_database()");
-  expect(rows).toEqual([]);
+  // The server's process ends a moment after the goodbye.
+  await vi.waitFor(async () => {
+    const { rows } = await db.pool.query("select pid from pg_stat_activity where application_name = 'dory-listen' and datname = current_database()");
+    expect(rows).toEqual([]);
+  }, { timeout: 10_000 });
 });
 
 test('closing ends the wait for a server that can not be reached', async () => {
