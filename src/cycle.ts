@@ -1,7 +1,7 @@
 import type { Decision } from './decide/decide.ts';
 import type { Plan } from './model/plan.ts';
 import type { Snapshot } from './model/snapshot.ts';
-import type { Instant } from './model/time.ts';
+import { earliest, type Instant } from './model/time.ts';
 import { plan } from './plan/plan.ts';
 import type { Publication, Rendered } from './publisher.ts';
 
@@ -55,7 +55,5 @@ export async function cycle(stages: Stages): Promise<CycleReport> {
 
 /** When the next cycle is due although nobody calls for it, by the database's clock; null if only the poll is. */
 export function nextWake({ planned, publication }: CycleReport): Instant | null {
-  const postponed = publication?.kind === 'postponed' ? publication.until : null;
-  if (planned.wakeAt === null || postponed === null) return planned.wakeAt ?? postponed;
-  return planned.wakeAt < postponed ? planned.wakeAt : postponed;
+  return earliest(planned.wakeAt, publication?.kind === 'postponed' ? publication.until : null);
 }

@@ -1,3 +1,5 @@
+import type { Plan } from '../model/plan.ts';
+
 /** Exit codes, the same for every command. Where several apply, the lowest that is not 0 counts. */
 export const exitCodes = {
   ok: 0,
@@ -15,6 +17,12 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 export function firstOf(codes: readonly ExitCode[]): ExitCode {
   return codes.filter((code) => code !== exitCodes.ok).sort((a, b) => a - b)[0] ?? exitCodes.ok;
+}
+
+/** What a plan leaves to a person: rows to mend, holds to resolve. */
+export function leftToPeople({ quarantined, refusals, holds }: Pick<Plan, 'quarantined' | 'refusals' | 'holds'>): ExitCode {
+  const held = refusals.length > 0 || holds.some(({ needsPerson }) => needsPerson);
+  return firstOf([quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok, held ? exitCodes.held : exitCodes.ok]);
 }
 
 /** For `--help` and the README: one line each. */

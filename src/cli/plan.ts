@@ -1,12 +1,11 @@
 import type { Command } from 'commander';
-import type { Plan } from '../model/plan.ts';
 import { createObserver } from '../observe/database.ts';
 import { readManifestInputs } from '../observe/manifest-inputs.ts';
 import { plan } from '../plan/plan.ts';
 import { renderWithCdk8s } from '../render/props.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import type { CliContext } from './context.ts';
-import { exitCodes, firstOf } from './exit-codes.ts';
+import { exitCodes, firstOf, leftToPeople } from './exit-codes.ts';
 import { fleetFileSnapshot } from './fleet-file.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { painter, render } from './output.ts';
@@ -31,7 +30,7 @@ export function planCommand(program: Command, context: CliContext): void {
         ? planPage(preview, { paint: painter(context.terminal.color), diffs: diffsShown(flags), manifest: (input) => renderWithCdk8s(input, manifestSettings(settings)) })
         : render(flags.output, preview.planned, [], []);
     context.terminal.out(text);
-    context.exit(exitCode(preview.planned));
+    context.exit(firstOf([preview.planned.changes.length > 0 ? exitCodes.changes : exitCodes.ok, leftToPeople(preview.planned)]));
   });
 }
 
@@ -39,14 +38,6 @@ export function planCommand(program: Command, context: CliContext): void {
 function diffsShown({ diff, full }: { readonly diff: boolean; readonly full?: true }): number {
   if (!diff) return 0;
   return full ? Number.POSITIVE_INFINITY : 10;
-}
-
-function exitCode({ changes, quarantined, holds, refusals }: Plan) {
-  return firstOf([
-    changes.length > 0 ? exitCodes.changes : exitCodes.ok,
-    quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok,
-    refusals.length > 0 || holds.some(({ needsPerson }) => needsPerson) ? exitCodes.held : exitCodes.ok,
-  ]);
 }
 
 async function ofFleetFile(context: CliContext, settings: Settings, file: string): Promise<Preview> {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { cycle, type CycleReport } from '../cycle.ts';
 import type { CliContext } from './context.ts';
 import { openEngine } from './engine.ts';
-import { exitCodes, firstOf, type ExitCode } from './exit-codes.ts';
+import { exitCodes, leftToPeople } from './exit-codes.ts';
 import { assertLeading, currentLeader, whileLeading } from './lease.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { render } from './output.ts';
@@ -31,14 +31,9 @@ export function reconcileCommand(program: Command, context: CliContext): void {
         return;
       }
       context.terminal.out(output === 'table' || output === 'wide' ? tellCycle(report) : render(output, documentOf(report), [], []));
-      context.exit(exitCodeOf(report));
+      context.exit(leftToPeople(report.planned));
     });
   });
-}
-
-function exitCodeOf({ planned }: CycleReport): ExitCode {
-  const held = planned.refusals.length > 0 || planned.holds.some(({ needsPerson }) => needsPerson);
-  return firstOf([planned.quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok, held ? exitCodes.held : exitCodes.ok]);
 }
 
 function documentOf({ planned, decision, publication }: CycleReport): unknown {

@@ -8,7 +8,7 @@ import { elapsed, formatInstant, formatMillis, instant } from '../model/time.ts'
 import { createObserver } from '../observe/database.ts';
 import { plan } from '../plan/plan.ts';
 import type { CliContext } from './context.ts';
-import { exitCodes, firstOf } from './exit-codes.ts';
+import { leftToPeople } from './exit-codes.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { printable, render, table } from './output.ts';
 import { observeSettings } from './policy.ts';
@@ -22,11 +22,11 @@ export function statusCommand(program: Command, context: CliContext): void {
   settingsOptions(formatOption(command)).action(async ({ output }: FormatFlags) => {
     await withRuntime(context, command, 'require', async ({ pool, settings }) => {
       const snapshot = await createObserver(pool, observeSettings(settings)).observe();
-      const status = summarize(snapshot, plan(snapshot), await readHead(pool));
+      const planned = plan(snapshot);
+      const status = summarize(snapshot, planned, await readHead(pool));
       const text = output === 'table' || output === 'wide' ? page(status, output) : render(output, status, [], []);
       context.terminal.out(text);
-      const held = status.holds.some(({ needsPerson }) => needsPerson) || status.refusals.length > 0;
-      context.exit(firstOf([status.quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok, held ? exitCodes.held : exitCodes.ok]));
+      context.exit(leftToPeople(planned));
     });
   });
 }

@@ -1,6 +1,8 @@
 import { isAbsolute } from 'node:path';
 import { Failure } from '../model/failure.ts';
+import { isDnsLabel } from '../model/kubernetes-names.ts';
 import { seconds, type Millis } from '../model/time.ts';
+import { isBranch } from '../platform/settings-schema.ts';
 
 export interface Person {
   readonly name: string;
@@ -61,7 +63,7 @@ export function checkSettings(settings: GitSettings): Remote {
   const { branch, cluster, author, committer, auth } = settings;
   const remote = remoteOf(settings.url);
   if (!isBranch(branch)) throw invalid('git.branch', branch, 'Name a branch, such as main.');
-  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(cluster)) throw invalid('cluster', cluster, 'Use a DNS label.');
+  if (!isDnsLabel(cluster)) throw invalid('cluster', cluster, 'Use a DNS label.');
   for (const { name, email } of [author, committer]) {
     if (!isIdent(name)) throw invalid('git.authorName or git.committerName', name, 'Use a name without <, > and line breaks.');
     if (!isIdent(email)) throw invalid('git.authorEmail or git.committerEmail', email, 'Use an address without <, > and line breaks.');
@@ -101,10 +103,6 @@ function protocolOf({ protocol, username, password, hostname }: URL): Remote['pr
 
 function refusedUrl(mend: string): Failure {
   return new Failure('settings-invalid', 'git.url is not a remote that can be used.', { mend });
-}
-
-function isBranch(value: string): boolean {
-  return /^[A-Za-z0-9_][\w./+-]*$/.test(value) && !/\.\.|\/\/|\/\.|\.$|\/$|\.lock(?:\/|$)/.test(value);
 }
 
 function isIdent(value: string): boolean {

@@ -6,6 +6,7 @@ import { placementAfter, type Change } from '../model/plan.ts';
 import { isHome, targetName, type Placement } from '../model/placement.ts';
 import type { Instant } from '../model/time.ts';
 import { digestText } from '../platform/digest.ts';
+import { inBatches } from '../platform/pg.ts';
 
 export interface ChangeSet {
   readonly revision: RevisionId;
@@ -222,8 +223,4 @@ async function writeEvents(client: PoolClient, { revision, at }: ChangeSet, batc
     revision,
     at,
   );
-}
-
-function* inBatches<T>(items: readonly T[], size: number): Generator<readonly T[]> {
-  for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size);
 }

@@ -61,6 +61,22 @@ export function isManifestText(text: string): boolean {
   return !unreadable.test(text) && !readAsNumber.test(text) && !blankLines.test(text);
 }
 
+/** Linux takes no longer one. */
+const longestEnvValue = 131_072;
+
+/** The value of a variable that stands in a manifest. */
+export function isEnvValue(text: string): boolean {
+  return text.length <= longestEnvValue && isManifestText(text);
+}
+
+/** The column of the running system holds no more. */
+const longestVersion = 255;
+
+/** A release's name, free text: `1.4.2`. */
+export function isVersion(text: string): boolean {
+  return text.length <= longestVersion && isManifestText(text);
+}
+
 const pathPart = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
 const hostPart = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
 const registry = `(?:${hostPart}(?:\\.${hostPart})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?`;

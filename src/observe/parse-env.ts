@@ -1,6 +1,6 @@
 import type { EnvVar, SecretKey } from '../model/fleet.ts';
 import { byText } from '../model/ids.ts';
-import { isEnvName, isManifestText } from '../model/kubernetes-names.ts';
+import { isEnvName, isEnvValue, isManifestText } from '../model/kubernetes-names.ts';
 import { at, reject, report, type Section } from './parse-json.ts';
 import { judgeOf, type KeyJudge } from './secrets.ts';
 
@@ -53,12 +53,9 @@ export function parseEnv(section: Section, secret: SecretKey['name'], make: Make
   return env.sort(byName);
 }
 
-/** Linux takes no longer one. */
-const longestValue = 131_072;
-
 /** Whether a manifest can hold it. What is a credential stays out of manifests, whatever it is. */
 export function canBeWritten(variable: EnvVar): boolean {
-  return !('value' in variable) || (variable.value.length <= longestValue && isManifestText(variable.value));
+  return !('value' in variable) || isEnvValue(variable.value);
 }
 
 export const unwritable = 'Write at most 131072 characters, without control characters, and not a number such as 0o17: no manifest can hold it.';

@@ -1,6 +1,6 @@
 import type { EnvVar, Probes, Problem, Resources, SecurityContext, StateBackend, Workload } from '../model/fleet.ts';
 import { byText, type TemplateId } from '../model/ids.ts';
-import { isCapability, isDeviceCount, isDnsLabel, isImageReference, isManifestText, isPort, isResourceQuantity, parseQuantity } from '../model/kubernetes-names.ts';
+import { isCapability, isDeviceCount, isDnsLabel, isImageReference, isManifestText, isPort, isResourceQuantity, isVersion, parseQuantity } from '../model/kubernetes-names.ts';
 import { digestOf } from '../platform/digest.ts';
 import { envVarMaker, parseEnv, readSetting, unwritable } from './parse-env.ts';
 import { at, present, readChoice, readFlag, readInteger, readJson, readQuantity, readSection, readTexts, reject, report, type Section } from './parse-json.ts';
@@ -40,12 +40,9 @@ function onlyVersion(active: readonly VersionRow[], problems: Problem[]): Versio
   return null;
 }
 
-/** Longer ones fit no label; the column of the running system holds no more either. */
-const longestVersion = 255;
-
 function parseVersion({ version }: VersionRow, problems: Problem[]): string {
   const text = version ?? '';
-  if (text.length > longestVersion || !isManifestText(text)) {
+  if (!isVersion(text)) {
     problems.push({ code: 'invalid-value', field: 'processor_template_versions.version', value: shown(text), mend: 'Write at most 255 characters, without control characters: 1.4.2.' });
   }
   return text;

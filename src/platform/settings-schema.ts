@@ -148,6 +148,7 @@ function isRemote(value: string): boolean {
   return password === '' && (username === '' || scheme === 'ssh');
 }
 
-function isBranch(value: string): boolean {
+/** A branch that Git accepts and no command line mistakes for anything else. */
+export function isBranch(value: string): boolean {
   return /^[A-Za-z0-9_][\w./+-]*$/.test(value) && !/\.\.|\/\/|\/\.|\.$|\/$|\.lock(?:\/|$)/.test(value);
 }

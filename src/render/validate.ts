@@ -3,7 +3,7 @@ import { Failure } from '../model/failure.ts';
 import type { EnvVar, Workload } from '../model/fleet.ts';
 import type { ManifestInput } from '../model/placement.ts';
 import {
-  isCapability, isDataKey, isDeviceCount, isDnsLabel, isDnsSubdomain, isEnvName, isImageReference, isManifestText, isNodeName,
+  isCapability, isDataKey, isDeviceCount, isDnsLabel, isDnsSubdomain, isEnvName, isEnvValue, isImageReference, isManifestText, isNodeName, isVersion,
   isPort, isResourceQuantity, parseQuantity,
 } from '../model/kubernetes-names.ts';
 import { looksSecret } from './secrets.ts';
@@ -18,10 +18,6 @@ type Rule = readonly [field: string, good: boolean, shown?: string];
 
 /** The longest name whose pods' revision label (a hash of 10 behind it) is still a label: 63 - 11. */
 const longestName = 52;
-/** Kubernetes' bound on all annotations of an object is 256 KiB; a version is a column of 255. */
-const longestVersion = 255;
-/** Of one variable, in characters: the kernel refuses to start a process with a longer string. */
-const longestEnvValue = 131_072;
 
 /** What a row itself brings to its manifest. Cheap: it runs for each processor that changed. */
 export function checkPlacement({ spec, workload, placement }: ManifestInput, name: string): void {
@@ -43,7 +39,7 @@ export function checkWorkload(id: string, workload: Workload): void {
   const { probes, port, image, version } = workload;
   check(id, [
     ['image', isImageReference(image), image],
-    ['version', version.length <= longestVersion && isManifestText(version), version],
+    ['version', isVersion(version), version],
     ['container.port', isPort(port), String(port)],
     ['health_probes.port', isPort(probes.port), String(probes.port)],
     ['health_probes.liveness_path', isProbePath(probes.livenessPath)],
@@ -81,15 +77,15 @@ function checkEnv(id: string, where: string, env: readonly EnvVar[]): void {
     const { name } = variable;
     if (!isEnvName(name) || !isManifestText(name)) refuse(id, `${where}: name of a variable`, name);
     if (names.has(name)) refuse(id, `${where}.${name} (comes twice)`);
-    if (!('value' in variable ? isEnvValue(variable.value) : isDnsSubdomain(variable.secret.name) && isDataKey(variable.secret.key))) {
+    if (!('value' in variable ? isPlainValue(variable.value) : isDnsSubdomain(variable.secret.name) && isDataKey(variable.secret.key))) {
       refuse(id, `${where}.${name}`);
     }
     names.add(name);
   }
 }
 
-function isEnvValue(value: string): boolean {
-  return value.length <= longestEnvValue && isManifestText(value) && !looksSecret(value);
+function isPlainValue(value: string): boolean {
+  return isEnvValue(value) && !looksSecret(value);
 }
 
 function fits(request: string, limit: string): boolean {

@@ -3,19 +3,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { packageRoot } from '../../../src/platform/package-root.ts';
 import { acquire } from '../../../src/platform/leadership.ts';
-import { seedSmallFleet } from '../../support/fleet.ts';
-import { workshop, type Ended, type Workshop } from './program.ts';
+import { small, workshop, type Ended, type OnFinished, type Workshop } from './program.ts';
 
 const [cam1, report] = ['00000000-0000-4000-8000-0000000000c1', '00000000-0000-4000-8000-0000000000c3'];
-
-type OnFinished = (close: () => Promise<void>) => void;
-
-async function small(onTestFinished: OnFinished): Promise<Workshop> {
-  const shop = await workshop();
-  onTestFinished(shop.close);
-  await seedSmallFleet(shop.pool);
-  return shop;
-}
 
 async function placed(onTestFinished: OnFinished): Promise<Workshop> {
   const shop = await small(onTestFinished);

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { runCli } from '../../../src/cli/program.ts';
 import { packageRoot } from '../../../src/platform/package-root.ts';
+import { seedSmallFleet } from '../../support/fleet.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 import { temporaryFolder } from '../../support/temp.ts';
 
@@ -143,4 +144,15 @@ export async function eventually(assertion: () => Promise<void>, forMs = 20_000)
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
   }
+}
+
+/** vitest's `onTestFinished`. */
+export type OnFinished = (close: () => Promise<void>) => void;
+
+/** A workshop with the small fleet in its database, closed when the test has finished. */
+export async function small(onTestFinished: OnFinished): Promise<Workshop> {
+  const shop = await workshop();
+  onTestFinished(shop.close);
+  await seedSmallFleet(shop.pool);
+  return shop;
 }

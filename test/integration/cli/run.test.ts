@@ -1,19 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
-import { seedSmallFleet } from '../../support/fleet.ts';
-import { eventually, workshop, type LogLine, type Running, type Workshop } from './program.ts';
+import { eventually, small, type LogLine, type Running, type Workshop } from './program.ts';
 
 const [cam1, edge1] = ['00000000-0000-4000-8000-0000000000c1', '00000000-0000-4000-8000-0000000000e1'];
-
-type OnFinished = (close: () => Promise<void>) => void;
-
-async function small(onTestFinished: OnFinished): Promise<Workshop> {
-  const shop = await workshop();
-  onTestFinished(shop.close);
-  await seedSmallFleet(shop.pool);
-  return shop;
-}
 
 /** As the running system is started: no command, these flags. The poll is too rare to be what anything here waits for. */
 const flags = ({ url }: Workshop): readonly string[] => [
