@@ -162,6 +162,8 @@ export interface EdgeNode {
   /** Known from Kubernetes or from a fleet file; null is unknown. */
   readonly architecture: string | null;
   readonly gpu: boolean | null;
+  /** From the column that the settings name; null: its organisation is its site, unless Kubernetes knows better. */
+  readonly site: string | null;
 }
 
 /** One row of `edge_node_apps`. A pair without a row follows the node's own switch. */

@@ -2,7 +2,7 @@ import type { Quarantined } from './fleet.ts';
 import type { Digest, Epoch, ProcessorId, RevisionId } from './ids.ts';
 import type { Justification, Phase, Placement, Target } from './placement.ts';
 import type { Evidence, ReasonCode, Rejection } from './reasons.ts';
-import type { NodeVerdict } from './snapshot.ts';
+import type { NodeVerdict, RecordedGuard } from './snapshot.ts';
 import type { Instant } from './time.ts';
 
 /** What one cycle would do, and what it would not, as a value. `decide` writes it, `dory plan` prints it. */
@@ -18,6 +18,7 @@ export interface Plan {
   readonly holds: readonly Hold[];
   /** Holds that stop everything. While there is one, `changes` is empty. */
   readonly refusals: readonly Refusal[];
+  readonly guard: GuardVerdict;
   /** Sorted by processor. */
   readonly quarantined: readonly Quarantined[];
   /** When time alone could change this plan; null if it can't. */
@@ -53,6 +54,14 @@ export interface Hold {
   readonly rejected: readonly Rejection[];
   /** True if a person has to act; false if time alone resolves it. */
   readonly needsPerson: boolean;
+  /** What was decided and is withheld by pause, lock, guard or budget; null where nothing could be decided. */
+  readonly withheld: Change | null;
+}
+
+/** The fleet guard's word on this snapshot. */
+export interface GuardVerdict extends RecordedGuard {
+  readonly reason: ReasonCode;
+  readonly evidence: Evidence;
 }
 
 export interface Refusal {

@@ -1,17 +1,20 @@
 import type { Pool, PoolClient } from 'pg';
 import type { Fleet } from '../model/fleet.ts';
-import type { Policy, Snapshot } from '../model/snapshot.ts';
+import type { Policy, PolicyOverride, Snapshot } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
 import { inTransaction } from '../platform/pg.ts';
+import { readControls } from './controls.ts';
 import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
-import { readPlacements, readRetired, readStopSignals } from './placements.ts';
+import { readAgents, readPlacements, readRetired } from './placements.ts';
 import type { Tables } from './rows.ts';
-import { intakeOf, readNodeSignals, type IntakeFacts, type Receiver } from './signals.ts';
+import { inDoubt, intakeOf, readNodeSignals, type IntakeFacts, type Receiver } from './signals.ts';
 import { fingerprintSql, readCatalog, readTable, tableNames, type Catalog, type TableName } from './tables.ts';
 
 export interface ObserveSettings {
   readonly policy: Policy;
+  /** What the settings say of single templates and processors. */
+  readonly policies: readonly PolicyOverride[];
   /** For processors whose `k8s_namespace` is NULL or empty. */
   readonly defaultNamespace: string;
   readonly receiver: Receiver;
@@ -60,10 +63,12 @@ async function look(client: PoolClient, settings: ObserveSettings, before: Memor
   const memory = await refresh(client, { catalog, pulse, settings, before });
   const { fleet, placements, retired } = memory;
   const nodes = await readNodeSignals(client, fleet.nodes);
-  const stopping = placements.some(({ phase }) => phase === 'stopping') ? await readStopSignals(client) : [];
-  const { at, intake: recorded, approved } = pulse;
-  const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, settings.policy);
-  return { snapshot: Object.freeze({ at, fleet, placements, nodes, stopping, retired, intake, policy: settings.policy, approved }), memory };
+  const { at, intake: recorded } = pulse;
+  const { policy } = settings;
+  const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, policy);
+  const agents = await readAgents(client, placements, inDoubt(nodes, at, policy));
+  const controls = await readControls(client, policy, settings.policies);
+  return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, intake, policy, ...controls }), memory };
 }
 
 /** The small facts, and whether the large ones changed, in one question. */
@@ -72,24 +77,22 @@ interface Pulse {
   /** Raised by every decision. */
   readonly version: string;
   readonly intake: IntakeFacts['recorded'];
-  readonly approved: readonly string[];
   readonly fingerprints: Fingerprints;
 }
 
 async function readPulse(client: PoolClient, catalog: Catalog): Promise<Pulse> {
   const ms = (column: string): string => `floor(extract(epoch from ${column}) * 1000)::bigint::text`;
   const fingerprints = tableNames.map((name) => `${fingerprintSql(catalog[name])} as ${name}`);
-  const { rows } = await client.query<Fingerprints & { at: string; version: string; since: string | null; until: string | null; approved: string[] }>(
+  const { rows } = await client.query<Fingerprints & { at: string; version: string; since: string | null; until: string | null }>(
     `select ${ms('now()')} as at, s.version, ${ms('i.covered_since')} as since, ${ms('i.covered_until')} as until,
-            array(select subject from dory.approvals where expires_at > now() order by subject collate "C") as approved,
             ${fingerprints.join(', ')}
        from dory.state s left join dory.intake i on true`,
   );
   const [row] = rows;
   if (row === undefined) throw new Error('observe: dory.state has no row');
-  const { at, version, since, until, approved, ...rest } = row;
+  const { at, version, since, until, ...rest } = row;
   const intake = since === null || until === null ? null : { since: instant(Number(since)), until: instant(Number(until)) };
-  return { at: instant(Number(at)), version, intake, approved, fingerprints: rest };
+  return { at: instant(Number(at)), version, intake, fingerprints: rest };
 }
 
 interface Refresh {

@@ -2,10 +2,11 @@ import type { Fleet } from '../model/fleet.ts';
 import { byText, type Epoch, type NodeId, type NodeName, type ProcessorId, type RevisionId } from '../model/ids.ts';
 import { known, unknown } from '../model/observed.ts';
 import type { Placement, Target } from '../model/placement.ts';
-import type { NodeSignals, Policy, Snapshot, StopSignals } from '../model/snapshot.ts';
+import type { AgentSignals, NodeSignals, Policy, Snapshot } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
 import { digestText } from '../platform/digest.ts';
 import type { ObserveSettings } from './database.ts';
+import { noControls } from './controls.ts';
 import { ageMs, readFleetFile, type ReadFleetFile } from './fleet-file-read.ts';
 import { toRows, type ColumnValues, type FleetFileRows } from './fleet-file-rows.ts';
 import type { FleetFile } from './fleet-file-schema.ts';
@@ -28,11 +29,11 @@ export function parseFleetFile(text: string, settings: Pick<ObserveSettings, 'po
     fleet,
     placements: current.map(({ placement }) => placement),
     nodes: nodeSignals(read, at),
-    stopping: current.flatMap(({ stop }) => (stop === null ? [] : [stop])),
+    agents: current.flatMap(({ stop }) => (stop === null ? [] : [stop])),
     retired: [],
     intake: { covered: true, since: instant(0), until: at },
     policy: policyOf(read.file, settings.policy),
-    approved: [],
+    ...noControls,
   };
 }
 
@@ -70,14 +71,15 @@ function nodeSignals({ file, nodeIds }: ReadFleetFile, at: Instant): readonly No
     .map(({ heartbeatAge, verdict, verdictAge }, i) => ({
       nodeId: nodeIds[i] as NodeId,
       heartbeat: heartbeatAge === 'never' ? unknown('never-reported') : known(null, ago(at, heartbeatAge)),
-      recorded: verdict === undefined ? null : { verdict, since: ago(at, verdictAge) },
+      kubernetes: unknown('not-configured'),
+      recorded: verdict === undefined ? null : { verdict, since: ago(at, verdictAge), flaps: 0 },
     }))
     .sort((a, b) => byText(a.nodeId, b.nodeId));
 }
 
 interface Current {
   readonly placement: Placement;
-  readonly stop: StopSignals | null;
+  readonly stop: AgentSignals | null;
 }
 
 function currentPlacements(read: ReadFleetFile, fleet: Fleet, at: Instant): readonly Current[] {
@@ -101,7 +103,7 @@ function currentPlacements(read: ReadFleetFile, fleet: Fleet, at: Instant): read
       };
       if (phase === 'active') return [{ placement, stop: null }];
       const lastBeatAt = lastBeatAge === undefined ? null : ago(at, lastBeatAge);
-      return [{ placement, stop: { processorId, epoch: placement.epoch, lastBeatAt, publishedAt: placement.since, acknowledgedAt: null, confirmed: null } }];
+      return [{ placement, stop: { processorId, epoch: placement.epoch, lastBeatAt, leaseUntil: null, publishedAt: placement.since, acknowledgedAt: null, confirmed: null, pods: unknown('not-configured') } }];
     })
     .sort((a, b) => byText(a.placement.processorId, b.placement.processorId));
 }

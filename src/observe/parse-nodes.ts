@@ -44,6 +44,7 @@ function toNode(row: NodeRow, usable: (id: string) => boolean): EdgeNode {
     failoverTarget: row.failoverTarget !== null && usable(row.failoverTarget) ? (row.failoverTarget as NodeId) : null,
     architecture: row.architecture,
     gpu: row.gpu,
+    site: null,
   };
 }
 

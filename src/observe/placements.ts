@@ -1,9 +1,10 @@
 import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
 import type { Digest, Epoch, NodeId, NodeName, ProcessorId, RevisionId } from '../model/ids.ts';
+import { unknown } from '../model/observed.ts';
 import type { Placement } from '../model/placement.ts';
 import { reasonCodes, type ReasonCode } from '../model/reasons.ts';
-import type { Snapshot, StopSignals } from '../model/snapshot.ts';
+import type { Snapshot, AgentSignals } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
 import { rawText, sharedTexts } from './tables.ts';
 
@@ -53,25 +54,33 @@ export async function readRetired(client: PoolClient): Promise<Snapshot['retired
   return rows.map(({ id, epoch }) => ({ processorId: id, epoch: Number(epoch) as Epoch }));
 }
 
-/** What is known of each pod that was told to stop. Beats and confirmations of other epochs say nothing about this one. */
-export async function readStopSignals(client: PoolClient): Promise<readonly StopSignals[]> {
-  const { rows } = await client.query<{ id: ProcessorId; epoch: string; beat: string | null; published: string | null; acknowledged: string | null; confirmed: string | null; by: string | null }>(
-    `select p.processor_id as id, p.epoch, ${ms('b.last_beat_at')} as beat, ${ms('r.committed_at')} as published,
+/**
+ * What is known of the agent of each placement that is stopping, or on one of `doubtful`. Beats and confirmations of other
+ * epochs say nothing about this one.
+ */
+export async function readAgents(client: PoolClient, placements: readonly Placement[], doubtful: ReadonlySet<NodeId>): Promise<readonly AgentSignals[]> {
+  const asked = placements.filter(({ phase, target }) => phase === 'stopping' || (target.kind === 'edge' && doubtful.has(target.nodeId)));
+  if (asked.length === 0) return [];
+  const { rows } = await client.query<{ id: ProcessorId; epoch: string; beat: string | null; lease: string | null; published: string | null; acknowledged: string | null; confirmed: string | null; by: string | null }>(
+    `select p.processor_id as id, p.epoch, ${ms('b.last_beat_at')} as beat, ${ms('b.lease_until')} as lease, ${ms('r.committed_at')} as published,
             ${ms('b.stop_acknowledged_at')} as acknowledged, ${ms('c.confirmed_at')} as confirmed, c.confirmed_by as by
        from dory.placements p
        join dory.revisions r on r.id = p.revision
        left join dory.beats b on b.processor_id = p.processor_id and b.epoch = p.epoch
        left join dory.stop_confirmations c on c.processor_id = p.processor_id and c.epoch = p.epoch
-      where p.phase = 'stopping'
+      where p.processor_id = any($1::uuid[])
       order by p.processor_id`,
+    [asked.map(({ processorId }) => processorId)],
   );
-  return rows.map(({ id, epoch, beat, published, acknowledged, confirmed, by }) => ({
+  return rows.map(({ id, epoch, beat, lease, published, acknowledged, confirmed, by }) => ({
     processorId: id,
     epoch: Number(epoch) as Epoch,
     lastBeatAt: moment(beat),
+    leaseUntil: moment(lease),
     publishedAt: moment(published),
     acknowledgedAt: moment(acknowledged),
     confirmed: confirmed === null ? null : { at: instant(Number(confirmed)), by: by ?? '' },
+    pods: unknown('not-configured'),
   }));
 }
 

@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import type { EdgeNode } from '../model/fleet.ts';
+import type { NodeId } from '../model/ids.ts';
 import { known, unknown } from '../model/observed.ts';
 import type { Intake, NodeSignals, Policy, Verdict } from '../model/snapshot.ts';
 import { elapsed, formatMillis, instant, type Instant } from '../model/time.ts';
@@ -12,20 +13,31 @@ const beatMs = (column: string): string => `floor(extract(epoch from greatest(le
 
 /** Signs of life of each node, in the order of `nodes`. */
 export async function readNodeSignals(client: PoolClient, nodes: readonly EdgeNode[]): Promise<readonly NodeSignals[]> {
-  const { rows } = await client.query<{ id: string; beat: string | null; verdict: Verdict | null; since: string | null }>(
+  const { rows } = await client.query<{ id: string; beat: string | null; verdict: Verdict | null; since: string | null; flaps: number | null }>(
     `select n.id, case when n.last_heartbeat_at is not null then ${beatMs('n.last_heartbeat_at')} end as beat,
-            v.verdict, round(extract(epoch from v.since) * 1000)::bigint::text as since
+            v.verdict, round(extract(epoch from v.since) * 1000)::bigint::text as since, v.flaps
        from edge_nodes n left join dory.node_verdicts v on v.node_id = n.id`,
   );
   const byId = new Map(rows.map((row) => [row.id, row]));
   return nodes.map(({ id }) => {
-    const { beat = null, verdict = null, since = null } = byId.get(id) ?? {};
+    const { beat = null, verdict = null, since = null, flaps = null } = byId.get(id) ?? {};
     return {
       nodeId: id,
       heartbeat: beat === null ? unknown('never-reported') : known(null, instant(Number(beat))),
-      recorded: verdict === null ? null : { verdict, since: instant(Number(since)) },
+      kubernetes: unknown('not-configured'),
+      recorded: verdict === null ? null : { verdict, since: instant(Number(since)), flaps: flaps ?? 0 },
     };
   });
+}
+
+/** Nodes whose processors may soon have to leave: what is known of their agents is read too. */
+export function inDoubt(nodes: readonly NodeSignals[], at: Instant, { heartbeatGap }: Pick<Policy, 'heartbeatGap'>): ReadonlySet<NodeId> {
+  const doubtful = nodes.filter(({ heartbeat, kubernetes, recorded }) => {
+    const silent = heartbeat.known && elapsed(heartbeat.at, at) > heartbeatGap;
+    const notReady = kubernetes.known && kubernetes.value.ready !== 'true';
+    return silent || notReady || (recorded !== null && recorded.verdict !== 'healthy');
+  });
+  return new Set(doubtful.map(({ nodeId }) => nodeId));
 }
 
 export interface IntakeFacts {

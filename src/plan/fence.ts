@@ -17,7 +17,7 @@ export function fence(world: World, placement: Placement, workload: Workload): F
   const { at, intake } = world.snapshot;
   const target = targetName(placement.target);
   const waitedMs = elapsed(placement.since, at);
-  const signals = world.stopping.get(placement.processorId);
+  const signals = world.agents.get(placement.processorId);
   if (signals?.epoch !== placement.epoch) {
     throw new Error(`snapshot has no stop signals for processor ${placement.processorId} at epoch ${String(placement.epoch)}`);
   }

@@ -40,7 +40,7 @@ export function nodeHealth(facts: Facts): NodeHealth {
   const { node, signals, at } = facts;
   const found = judge(facts);
   const since = signals.recorded?.verdict === found.verdict ? signals.recorded.since : at;
-  return { node, nodeId: node.id, since, ...found };
+  return { node, nodeId: node.id, since, flaps: signals.recorded?.flaps ?? 0, ...found };
 }
 
 function judge(facts: Facts): Finding {

@@ -122,7 +122,7 @@ function whileStopping(subject: Subject, current: Placement): Verdict {
     return changed(move(subject, current, choice.target, { reason: why.reason, evidence, rejected: choice.rejected }));
   }
   const { reason, evidence, needsPerson, wakeAt } = proof;
-  return { change: null, hold: { processorId: subject.spec.id, reason, evidence, rejected: choice.rejected, needsPerson }, wakeAt };
+  return { change: null, hold: { processorId: subject.spec.id, reason, evidence, rejected: choice.rejected, needsPerson, withheld: null }, wakeAt };
 }
 
 /** Same epoch, same StatefulSet: scaled up again, it can't run beside itself. */
@@ -152,7 +152,7 @@ function updateInPlace({ spec, world }: Subject, current: Placement): Change | n
 function waitingToGoHome(subject: Subject, current: Placement, choice: Choice): Verdict {
   const { home, spec } = subject;
   if (home?.verdict !== 'returning' || isHome(subject.spec.home, current.target)) return nothing;
-  const hold: Hold = { processorId: spec.id, reason: 'waiting-for-stability', evidence: home.evidence, rejected: choice.rejected, needsPerson: false };
+  const hold: Hold = { processorId: spec.id, reason: 'waiting-for-stability', evidence: home.evidence, rejected: choice.rejected, needsPerson: false, withheld: null };
   return { change: null, hold, wakeAt: home.wakeAt };
 }
 
@@ -166,7 +166,7 @@ function goingHome({ home, world }: Subject, current: Placement, target: Target)
 
 function noTarget({ spec }: Subject, rejected: readonly Rejection[], source: NodeHealth | null): Hold {
   const evidence = { node: source?.node.name ?? 'its node' };
-  return { processorId: spec.id, reason: 'no-eligible-target', evidence, rejected, needsPerson: true };
+  return { processorId: spec.id, reason: 'no-eligible-target', evidence, rejected, needsPerson: true, withheld: null };
 }
 
 function sourceHealth(world: World, current: Placement): NodeHealth | null {

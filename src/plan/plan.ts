@@ -5,19 +5,23 @@ import type { Placement } from '../model/placement.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { earliest, type Instant } from '../model/time.ts';
 import { assertPlan } from './invariants.ts';
+import { gate, type Placed } from './gate.ts';
+import { guardOf } from './guard.ts';
 import { placementOf } from './placement.ts';
 import { indexWorld, toVerdict, type World } from './world.ts';
 
 /**
  * What should be done about a snapshot: pure, and the same for any order of its lists.
  *
- * health (a verdict a node) → placement (a verdict a processor) → refusals (what stops everything) → invariants.
+ * health (a verdict a node) → guard (one on the fleet) → placement (one a processor) → gate (pause, locks, guard, budget) →
+ * refusals (what stops everything) → invariants.
  * Throws only on a bug: a snapshot that contradicts itself, or a plan that breaks an invariant.
  */
 export function plan(snapshot: Snapshot): Plan {
   const world = indexWorld(snapshot);
   const refusals = refuse(snapshot);
-  const { changes, holds, wakeAt } = refusals.length > 0 ? { changes: [], holds: [], wakeAt: null } : placeAll(world);
+  const guard = guardOf(world);
+  const { changes, holds, wakeAt } = refusals.length > 0 ? { changes: [], holds: [], wakeAt: null } : gate(world, guard, placeAll(world));
   const verdicts = [...world.health.values()];
   const result: Plan = {
     at: snapshot.at,
@@ -26,17 +30,12 @@ export function plan(snapshot: Snapshot): Plan {
     changes,
     holds,
     refusals,
+    guard,
     quarantined: snapshot.fleet.quarantined,
     wakeAt: verdicts.reduce((soonest, { wakeAt: own }) => earliest(soonest, own), wakeAt),
   };
   assertPlan(snapshot, result);
   return result;
-}
-
-interface Placed {
-  readonly changes: readonly Change[];
-  readonly holds: readonly Hold[];
-  readonly wakeAt: Instant | null;
 }
 
 /** Both lists in the order of ids, and one walk over them: indexing 50,000 placements takes longer than judging them. */
@@ -95,8 +94,8 @@ function remove(current: Placement): Change {
 }
 
 /** An empty answer where the fleet was full is a broken query or a wrong database until a person says otherwise. */
-function refuse({ fleet, placements, approved }: Snapshot): readonly Refusal[] {
+function refuse({ fleet, placements, approvals }: Snapshot): readonly Refusal[] {
   const empty = fleet.processors.length === 0 && fleet.quarantined.length === 0;
-  if (!empty || placements.length === 0 || approved.includes('empty-result')) return [];
+  if (!empty || placements.length === 0 || approvals.some(({ subject }) => subject === 'empty-result')) return [];
   return [{ subject: 'empty-result', reason: 'empty-result', evidence: { table: 'processors', before: placements.length } }];
 }

@@ -1,6 +1,6 @@
 import type { EdgeNode, ProcessorSpec, Workload } from '../model/fleet.ts';
 import type { Digest, NodeId, ProcessorId } from '../model/ids.ts';
-import type { Snapshot, StopSignals } from '../model/snapshot.ts';
+import type { Snapshot, AgentSignals } from '../model/snapshot.ts';
 import { isTransition, nodeHealth, type NodeHealth } from './health.ts';
 import type { NodeVerdict } from '../model/snapshot.ts';
 
@@ -9,7 +9,7 @@ export interface World {
   readonly snapshot: Snapshot;
   readonly health: ReadonlyMap<NodeId, NodeHealth>;
   readonly transitions: readonly NodeVerdict[];
-  readonly stopping: ReadonlyMap<ProcessorId, StopSignals>;
+  readonly agents: ReadonlyMap<ProcessorId, AgentSignals>;
   workloadOf(spec: ProcessorSpec): Workload;
   /** Whether the switches of the processor's home let it fail over, and if not, which one is off. */
   failoverSwitch(home: EdgeNode, workload: Workload): 'on' | 'off-node' | 'off-app';
@@ -33,7 +33,7 @@ export function indexWorld(snapshot: Snapshot): World {
     snapshot,
     health,
     transitions,
-    stopping: new Map(snapshot.stopping.map((stop) => [stop.processorId, stop])),
+    agents: new Map(snapshot.agents.map((agent) => [agent.processorId, agent])),
     workloadOf(spec) {
       const workload = workloads.get(spec.workload);
       if (workload === undefined) throw new Error(`snapshot has no workload ${spec.workload} of processor ${spec.id}`);
@@ -47,6 +47,6 @@ export function indexWorld(snapshot: Snapshot): World {
 }
 
 /** A node's health without what only this stage needs. */
-export function toVerdict({ nodeId, verdict, since, reason, evidence }: NodeHealth): NodeVerdict {
-  return { nodeId, verdict, since, reason, evidence };
+export function toVerdict({ nodeId, verdict, since, flaps, reason, evidence }: NodeHealth): NodeVerdict {
+  return { nodeId, verdict, since, flaps, reason, evidence };
 }

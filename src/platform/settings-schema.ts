@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isDataKey, isDnsLabel, isDnsSubdomain } from '../model/kubernetes-names.ts';
+import type { DailyWindow } from '../model/snapshot.ts';
 import { seconds, type Millis } from '../model/time.ts';
 import { durationPattern, parseDuration } from './durations.ts';
 import { logLevels } from './log.ts';
@@ -34,6 +35,23 @@ const duration = (min: Millis, expected: string) =>
 const second = (least: number) => duration(seconds(least), `a duration of at least ${String(least)}s, such as 30s or 1m30s`);
 const limit = () => duration(seconds(0), 'a duration such as 30s or 1m30s, or 0 for none');
 
+const share = () => {
+  const error = 'a share above 0 and up to 1, such as 0.1';
+  return z.number({ error }).gt(0, { error }).max(1, { error });
+};
+const listOf = <const Values extends readonly [string, ...string[]]>(...values: Values) => {
+  const error = `a list of ${values.join(', ')}`;
+  return z.array(z.enum(values, { error }), { error }).min(1, { error });
+};
+/** `22:00-04:30`, read as minutes of the day. */
+const dailyWindow = () => {
+  const error = 'a time of day in UTC such as 02:00-04:00';
+  return z.string({ error }).regex(/^(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d$/, { error, abort: true }).transform((value): DailyWindow => {
+    const [fromHour = 0, fromMinute = 0, toHour = 0, toMinute = 0] = value.split(/[:-]/).map(Number);
+    return { fromMinute: fromHour * 60 + fromMinute, toMinute: toHour * 60 + toMinute };
+  });
+};
+
 const dnsLabel = () => text('a DNS label: lower-case letters, digits and -, up to 63', isDnsLabel);
 const objectName = () => text('a name that Kubernetes accepts: lower-case letters, digits, - and .', isDnsSubdomain);
 
@@ -65,11 +83,53 @@ const git = z.strictObject({
 });
 
 const failover = z.strictObject({
-  heartbeatStale: second(1).describe('An edge node whose heartbeats stopped longer ago is lost.'),
-  stabilityWindow: second(0).describe('A node that is back must be steady this long before processors go home.'),
+  heartbeatStale: second(1).describe('An edge node whose heartbeats stopped longer ago is lost, or silent if Kubernetes says that it is ready.'),
+  notReadyGrace: second(1).describe('A node that is not Ready for longer has failed on the side of Kubernetes.'),
+  startupGrace: second(1).describe('From a placement on a node until its first heartbeat is missed.'),
+  stabilityWindow: second(0).describe('A node that is back must be steady this long before processors go home; doubled with each flap.'),
+  longestWindow: second(0).describe('The longest stability window.'),
+  flapMemory: second(1).describe('So long in good health makes one flap forgotten.'),
   heartbeatGap: second(1).describe('A break in a returning node\'s heartbeats longer than this starts the window anew.'),
-  intakeFresh: second(1).describe('When heartbeats could last be stored longer ago than this, silence says nothing.'),
+  intakeFresh: second(1).describe('When heartbeats could last be stored, or the cluster last answered, longer ago than this, silence says nothing.'),
+  lease: second(1).describe('An agent that honours leases stops by itself when it is not answered for so long.'),
   fenceMargin: second(0).describe("Added to a template's stop grace before silence counts as stopped."),
+  fenceBound: second(1).describe('A stop that takes longer is told to a person.'),
+  onFailure: oneOf('replace', 'hold', 'manual').describe('When a node fails: move its processors, leave them, or ask a person.'),
+  failback: oneOf('auto', 'window', 'manual').describe('When home is fit again: go home, go within failbackWindow, or ask a person.'),
+  failbackWindow: dailyWindow().nullable().describe('Time of day in UTC in which processors go home, such as 02:00-04:00.'),
+  targets: listOf('failover-target', 'managed').describe('Where processors of a failed node go, in this order.'),
+  writerAlive: oneOf('move', 'hold').describe('When a node is not ready and its agents beat: move its processors behind a fence, or leave them.'),
+  unfenced: oneOf('replace', 'hold').describe('When a node is lost, and an agent never proved that it honours leases: replace it, or leave it.'),
+  stateLoss: oneOf('refuse', 'accept').describe('State that stays on the node: never leave without it, or start without it.'),
+});
+
+const guard = z.strictObject({
+  window: second(1).describe('Nodes that failed within this time are newly unhealthy.'),
+  degradedShare: share().describe('Share of nodes newly unhealthy from which failovers slow down.'),
+  panicShare: share().describe('Share of nodes newly unhealthy from which failovers are frozen.'),
+  minNodes: whole(1, 1_000_000).describe('Fewer newly unhealthy nodes never slow or freeze anything.'),
+  ratePerSecond: whole(1, 100_000).describe('Failovers a second while the fleet is degraded.'),
+  burst: whole(1, 1_000_000).describe('Failovers at once while the fleet is degraded.'),
+  lateBeat: second(1).describe('A healthy node whose last beat is older has missed beats; more than half of them, and intake has fallen.'),
+});
+
+const budget = z.strictObject({
+  window: second(1).describe('The time over which changes are counted.'),
+  share: share().describe('Share of all placements that may change within the window.'),
+  floor: whole(1, 1_000_000).describe('So many changes are always allowed, and as many as the largest node has.'),
+});
+
+/** What one template or processor may have of its own. */
+const policy = z.strictObject({
+  match: text('template/SLUG or processor/UUID', (value) => /^(?:template\/[a-z0-9-]+|processor\/[0-9a-f-]{36})$/.test(value)),
+  onFailure: failover.shape.onFailure.optional(),
+  failback: failover.shape.failback.optional(),
+  failbackWindow: failover.shape.failbackWindow.optional(),
+  targets: failover.shape.targets.optional(),
+  writerAlive: failover.shape.writerAlive.optional(),
+  unfenced: failover.shape.unfenced.optional(),
+  stateLoss: failover.shape.stateLoss.optional(),
+  priority: whole(-1000, 1000).optional(),
 });
 
 export const settingsSchema = z.strictObject({
@@ -92,6 +152,16 @@ export const settingsSchema = z.strictObject({
   databaseSecretKey: text('a key of a Secret', isDataKey).describe('Its key.'),
   stateToken: anyText('a token').nullable().meta({ description: 'Bearer token for the transfer of state between pods.', secret: true }),
   failover,
+  guard,
+  budget,
+  policies: z.array(policy, { error: 'a list of policies' }).describe('What single templates and processors have of their own, over failover.'),
+  sites: z.strictObject({
+    label: anyText('a label').nullable().describe('Label of Kubernetes Nodes that names the site; null: none.'),
+    column: text('a column', (value) => /^[a-z_][a-z0-9_]*$/.test(value)).nullable().describe('Column of edge_nodes that names the site; null: each organisation is one.'),
+  }),
+  retention: z.strictObject({
+    events: second(3600).describe('Events older than this are deleted.'),
+  }),
   managedPool: z.strictObject({
     architectures: z.array(anyText('an architecture'), { error: 'a list such as amd64,arm64' }).min(1, { error: 'a list such as amd64,arm64' })
       .describe('Architectures that the managed pool provides.'),
@@ -100,6 +170,7 @@ export const settingsSchema = z.strictObject({
   layout: oneOf('auto', 'flat', '64', '64x16').describe('Folders for processors in a new repository; auto chooses by the size of the fleet.'),
   heartbeats: z.strictObject({
     receiver: oneOf('dory', 'external').describe('Who writes heartbeats to the database: our HTTP server, or another program.'),
+    requireToken: yesOrNo().describe('Whether agents must send the bearer token of their node.'),
   }),
   system: z
     .looseObject({

@@ -1,11 +1,12 @@
 import type { Pool } from 'pg';
-import { seconds } from '../../src/model/time.ts';
 import { createObserver, type ObserveSettings } from '../../src/observe/database.ts';
 import { seedPlacementsAtHome, seedSyntheticFleet } from '../support/seed-database.ts';
 import { atMost, count, median, timed, type BenchRow, type BenchSize } from './measure.ts';
+import { testPolicy } from '../support/policy.ts';
 
 const settings: ObserveSettings = {
-  policy: { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } },
+  policy: testPolicy,
+  policies: [],
   defaultNamespace: 'default',
   receiver: 'dory',
 };

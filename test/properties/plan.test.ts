@@ -158,7 +158,7 @@ describe('in every world', () => {
         for (const { kind, before, after, processorId } of changes) {
           if (kind !== 'move' || before === null || after === null || sameTarget(before.target, after.target)) continue;
           if (before.target.kind === 'edge' && verdictOf.get(before.target.nodeId) === 'lost') continue;
-          const stop = snapshot.stopping.find((s) => s.processorId === processorId);
+          const stop = snapshot.agents.find((s) => s.processorId === processorId);
           expect(before.phase).toBe('stopping');
           const silentFor = snapshot.at - (stop?.lastBeatAt ?? snapshot.at);
           expect((stop?.acknowledgedAt ?? null) !== null || (stop?.confirmed ?? null) !== null || silentFor >= 60_000).toBe(true);

@@ -5,7 +5,8 @@ import { parse } from 'yaml';
 import type { Change, Hold } from '../../src/model/plan.ts';
 import { targetName } from '../../src/model/placement.ts';
 import { plan } from '../../src/plan/plan.ts';
-import { span, testPolicy, World, type NodeDefinition, type ProcessorDefinition } from '../support/world.ts';
+import { testPolicy } from '../support/policy.ts';
+import { span, World, type NodeDefinition, type ProcessorDefinition } from '../support/world.ts';
 
 /**
  * A folder a scenario; its name is the sentence that it proves. `README.md` beside this file says what may stand in

@@ -4,9 +4,11 @@ import { byText } from '../../src/model/ids.ts';
 import { known, unknown } from '../../src/model/observed.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import { placementAfter, type Plan } from '../../src/model/plan.ts';
-import type { NodeSignals, Policy, RecordedVerdict, Snapshot, StopSignals } from '../../src/model/snapshot.ts';
-import { instant, millis, seconds, type Instant } from '../../src/model/time.ts';
+import type { NodeSignals, Policy, RecordedVerdict, Snapshot, AgentSignals } from '../../src/model/snapshot.ts';
+import { instant, millis, type Instant } from '../../src/model/time.ts';
+import { noControls } from '../../src/observe/controls.ts';
 import { digestText } from '../../src/platform/digest.ts';
+import { testPolicy } from './policy.ts';
 
 /**
  * A world in memory for tests of `plan`: nodes that beat or are silent, processors, and the rows that `decide` would have
@@ -29,15 +31,6 @@ export interface ProcessorDefinition {
   shutdownTimeoutSec?: number;
 }
 
-export const testPolicy: Policy = {
-  heartbeatStale: seconds(60),
-  stabilityWindow: seconds(60),
-  heartbeatGap: seconds(30),
-  intakeFresh: seconds(15),
-  fenceMargin: seconds(10),
-  managedPool: { architectures: ['amd64'], gpu: false },
-};
-
 interface NodeState {
   definition: NodeDefinition;
   decommissioned: boolean;
@@ -51,7 +44,7 @@ interface StopState {
   beating: boolean;
   publishedAt: Instant | null;
   acknowledgedAt: Instant | null;
-  confirmed: StopSignals['confirmed'];
+  confirmed: AgentSignals['confirmed'];
 }
 
 export class World {
@@ -129,11 +122,12 @@ export class World {
       },
       placements: [...this.placements.values()].sort((a, b) => byText(a.processorId, b.processorId)),
       nodes: this.#signals(),
-      stopping: this.#stopping(),
+      agents: this.#agents(),
       retired: [...this.retired].filter(([name]) => !this.placements.has(name)).map(([name, epoch]) => ({ processorId: name as ProcessorId, epoch })),
       intake: this.coveredSince === null ? { covered: false, detail: 'receivers are down' } : { covered: true, since: this.coveredSince, until: this.now },
       policy: this.policy,
-      approved: [...this.approved],
+      ...noControls,
+      approvals: [...this.approved].sort().map((subject) => ({ subject, by: 'ann', covers: null })),
     };
   }
 
@@ -154,7 +148,7 @@ export class World {
       else if (change.kind !== 'resume') this.stops.delete(name);
     }
     if (this.remoteUp) for (const stop of this.stops.values()) stop.publishedAt ??= plan.at;
-    for (const { nodeId, verdict, since } of plan.transitions) this.node(nodeId).recorded = { verdict, since };
+    for (const { nodeId, verdict, since, flaps } of plan.transitions) this.node(nodeId).recorded = { verdict, since, flaps };
   }
 
   #spec(name: string, definition: ProcessorDefinition & { release: number }, workloads: Map<Digest, Workload>): ProcessorSpec {
@@ -174,6 +168,7 @@ export class World {
       failoverTarget: (definition.failoverTarget ?? null) as NodeId | null,
       architecture: definition.architecture ?? null,
       gpu: definition.gpu ?? null,
+      site: null,
     }));
   }
 
@@ -188,14 +183,15 @@ export class World {
     return [...this.nodes].sort(([a], [b]) => byText(a, b)).map(([name, { lastBeat, recorded }]) => ({
       nodeId: name as NodeId,
       heartbeat: lastBeat === null ? unknown('never-reported') : known(null, lastBeat),
+      kubernetes: unknown('not-configured'),
       recorded,
     }));
   }
 
-  #stopping(): StopSignals[] {
+  #agents(): AgentSignals[] {
     return [...this.placements.values()].filter(({ phase }) => phase === 'stopping').map(({ processorId, epoch }) => {
       const { lastBeatAt, publishedAt, acknowledgedAt, confirmed } = this.stop(processorId);
-      return { processorId, epoch, lastBeatAt, publishedAt, acknowledgedAt, confirmed };
+      return { processorId, epoch, lastBeatAt, leaseUntil: null, publishedAt, acknowledgedAt, confirmed, pods: unknown('not-configured') };
     });
   }
 }

@@ -1,14 +1,16 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { instant, seconds } from '../../../src/model/time.ts';
+import { instant } from '../../../src/model/time.ts';
 import type { Snapshot } from '../../../src/model/snapshot.ts';
 import { createObserver, type Observer, type ObserveSettings } from '../../../src/observe/database.ts';
 import { uuidOf } from '../../../src/observe/fleet-file-read.ts';
 import { parseFleetFile } from '../../../src/observe/fleet-file.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 import { seedExampleFleet, seedFleetFile, seedPlacementsAtHome, seedSyntheticFleet } from '../../support/seed-database.ts';
+import { testPolicy } from '../../support/policy.ts';
 
 const settings: ObserveSettings = {
-  policy: { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } },
+  policy: testPolicy,
+  policies: [],
   defaultNamespace: 'default',
   receiver: 'dory',
 };
@@ -55,7 +57,7 @@ test('a synthetic fleet of any size has no problem', async () => {
 test('an empty database is an empty fleet', async () => {
   const snapshot = await observer.observe();
   expect(snapshot.fleet).toMatchObject({ processors: [], quarantined: [], nodes: [], workloads: [], switches: [] });
-  expect(snapshot).toMatchObject({ placements: [], nodes: [], stopping: [], retired: [], approved: [], intake: { covered: false } });
+  expect(snapshot).toMatchObject({ placements: [], nodes: [], agents: [], retired: [], policies: [], approvals: [], locks: [], pause: { paused: null, resumedAt: null }, guard: null, spent: 0, intake: { covered: false } });
 });
 
 test('the database brings the same fleet as the file that it was filled from', async () => {
@@ -148,7 +150,7 @@ describe('signs of life', () => {
 
   test('come with the recorded verdict', async () => {
     await sql("insert into dory.node_verdicts values ($1, 'lost', timestamptz '2026-01-01Z', 'heartbeat-stale', '{}')", edge2);
-    expect((await observer.observe()).nodes.find(({ nodeId }) => nodeId === edge2)?.recorded).toEqual({ verdict: 'lost', since: Date.UTC(2026, 0, 1) });
+    expect((await observer.observe()).nodes.find(({ nodeId }) => nodeId === edge2)?.recorded).toEqual({ verdict: 'lost', since: Date.UTC(2026, 0, 1), flaps: 0 });
   });
 
   test('count while a receiver reports', async () => {
@@ -176,10 +178,10 @@ test('a stop has the signals of its own epoch only', async () => {
   await sql("insert into dory.stop_confirmations (processor_id, epoch, confirmed_by, confirmed_at) values ($1, 2, 'ann', '2026-01-04Z'), ($2, 1, 'ann', '2026-01-04Z')", p1, p2);
   // Signals arrive without a decision.
   await observer.observe();
-  const { stopping } = await observer.observe();
+  const { agents } = await observer.observe();
   const day = (n: number): number => instant(Date.UTC(2026, 0, n));
-  expect(stopping.find(({ processorId }) => processorId === p1)).toEqual({ processorId: p1, epoch: 2, lastBeatAt: day(2), publishedAt: day(1), acknowledgedAt: day(3), confirmed: { at: day(4), by: 'ann' } });
-  expect(stopping.find(({ processorId }) => processorId === p2)).toEqual({ processorId: p2, epoch: 2, lastBeatAt: null, publishedAt: day(1), acknowledgedAt: null, confirmed: null });
+  expect(agents.find(({ processorId }) => processorId === p1)).toEqual({ processorId: p1, epoch: 2, lastBeatAt: day(2), leaseUntil: null, publishedAt: day(1), acknowledgedAt: day(3), confirmed: { at: day(4), by: 'ann' }, pods: { known: false, because: 'not-configured' } });
+  expect(agents.find(({ processorId }) => processorId === p2)).toEqual({ processorId: p2, epoch: 2, lastBeatAt: null, leaseUntil: null, publishedAt: day(1), acknowledgedAt: null, confirmed: null, pods: { known: false, because: 'not-configured' } });
 });
 
 test('retired epochs are those of desired processors without a placement', async () => {
@@ -192,7 +194,7 @@ test('retired epochs are those of desired processors without a placement', async
 
 test('approvals hold until they expire', async () => {
   await sql("insert into dory.approvals (subject, approved_by, reason, expires_at) values ('empty-result', 'ann', 'x', now() + interval '1 hour'), ('old', 'ann', 'x', now())");
-  expect((await observer.observe()).approved).toEqual(['empty-result']);
+  expect((await observer.observe()).approvals).toEqual([{ subject: 'empty-result', by: 'ann', covers: null }]);
 });
 
 test('a processor that turns bad keeps what it was last rendered from', async () => {

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { RevisionId } from '../../../src/model/ids.ts';
 import type { Placement } from '../../../src/model/placement.ts';
-import { seconds } from '../../../src/model/time.ts';
 import { parseFleetFile } from '../../../src/observe/fleet-file.ts';
 import { readManifestInputs } from '../../../src/observe/manifest-inputs.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
+import { testPolicy } from '../../support/policy.ts';
 
-const policy = { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } };
+const policy = testPolicy;
 const { fleet, placements } = parseFleetFile(
   `placed: true
 templates: [{ slug: app, version: "1", image: a/b:1, runtimeConfig: { env_vars: { TOKEN: abc, A: b } } }]

@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { seconds } from '../../../src/model/time.ts';
 import { createObserver, type Observer, type ObserveSettings } from '../../../src/observe/database.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 import { seedFleetFile } from '../../support/seed-database.ts';
+import { testPolicy } from '../../support/policy.ts';
 
 const settings: ObserveSettings = {
-  policy: { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } },
+  policy: testPolicy,
+  policies: [],
   defaultNamespace: 'default',
   receiver: 'dory',
 };

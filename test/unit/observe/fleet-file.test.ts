@@ -3,14 +3,15 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { Failure } from '../../../src/model/failure.ts';
 import type { Snapshot } from '../../../src/model/snapshot.ts';
-import { instant, seconds } from '../../../src/model/time.ts';
+import { instant } from '../../../src/model/time.ts';
 import { fleetFileRows, insertStatements } from '../../../src/observe/fleet-file-rows.ts';
 import { fleetJsonSchema } from '../../../src/observe/fleet-file-schema.ts';
 import { parseFleetFile } from '../../../src/observe/fleet-file.ts';
+import { testPolicy } from '../../support/policy.ts';
 
 const config = new URL('../../../config/', import.meta.url);
 const example = await readFile(new URL('fleet.example.yaml', config), 'utf8');
-const policy = { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } };
+const policy = testPolicy;
 const read = (text: string): Snapshot => parseFleetFile(text, { policy, defaultNamespace: 'default' });
 
 const small = `
@@ -97,12 +98,12 @@ nodes:
 });
 
 test('placements are read, and stop signals of those that stop', () => {
-  const { placements, stopping, fleet, at } = read(small.replace('sensor: cam }', 'sensor: cam, current: { target: edge-2, epoch: 4, phase: stopping, since: 30s, lastBeatAge: 5s } }'));
+  const { placements, agents, fleet, at } = read(small.replace('sensor: cam }', 'sensor: cam, current: { target: edge-2, epoch: 4, phase: stopping, since: 30s, lastBeatAge: 5s } }'));
   expect(placements).toEqual([{
     processorId: fleet.processors[0]!.id, epoch: 4, target: { kind: 'edge', nodeId: fleet.nodes.find(({ name }) => name === 'edge-2')!.id, nodeName: 'edge-2' },
     phase: 'stopping', reason: 'first-placement', since: at - 30_000, specDigest: fleet.processors[0]!.digest, revision: 1,
   }]);
-  expect(stopping).toEqual([{ processorId: placements[0]!.processorId, epoch: 4, lastBeatAt: at - 5_000, publishedAt: at - 30_000, acknowledgedAt: null, confirmed: null }]);
+  expect(agents).toEqual([{ processorId: placements[0]!.processorId, epoch: 4, lastBeatAt: at - 5_000, leaseUntil: null, publishedAt: at - 30_000, acknowledgedAt: null, confirmed: null, pods: { known: false, because: 'not-configured' } }]);
 });
 
 test('a fleet that is placed runs at home', () => {

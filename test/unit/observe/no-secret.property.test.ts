@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseFleetFile } from '../../../src/observe/fleet-file.ts';
-import { seconds } from '../../../src/model/time.ts';
+import { testPolicy } from '../../support/policy.ts';
 
 /** Looks like nothing: only where it stands tells that it is a credential. */
 const secret = fc.stringMatching(/^zq[a-km-z2-9]{8,14}$/);
@@ -32,7 +32,7 @@ const setting = secret.chain((value) =>
   }),
 );
 
-const policy = { heartbeatStale: seconds(60), stabilityWindow: seconds(60), heartbeatGap: seconds(30), intakeFresh: seconds(15), fenceMargin: seconds(10), managedPool: { architectures: ['amd64'], gpu: false } };
+const policy = testPolicy;
 const nest = (key: string, value: unknown, shape: string): object =>
   ({ plain: { [key]: value }, nested: { group: { [key]: value } }, list: { items: [{ [key]: value }] }, deep: { a: { b: { c: [[{ [key]: value }]] } } } })[shape] ?? {};
 

@@ -7,8 +7,8 @@ import { intakeOf, type IntakeFacts } from '../../../src/observe/signals.ts';
 
 const at = instant(1_000_000);
 const policy = { intakeFresh: seconds(15) };
-const beat = (secondsAgo: number): NodeSignals => ({ nodeId: 'n' as NodeId, heartbeat: known(null, instant(at - secondsAgo * 1000)), recorded: null });
-const silent: NodeSignals = { nodeId: 'n' as NodeId, heartbeat: unknown('never-reported'), recorded: null };
+const beat = (secondsAgo: number): NodeSignals => ({ nodeId: 'n' as NodeId, heartbeat: known(null, instant(at - secondsAgo * 1000)), kubernetes: unknown('not-configured'), recorded: null });
+const silent: NodeSignals = { nodeId: 'n' as NodeId, heartbeat: unknown('never-reported'), kubernetes: unknown('not-configured'), recorded: null };
 const recorded = (untilAgo: number) => ({ since: instant(5), until: instant(at - untilAgo * 1000) });
 
 test.each<[string, Partial<IntakeFacts>, object]>([
