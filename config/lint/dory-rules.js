@@ -14,10 +14,12 @@ const allowed = {
   render: ['model', 'charts-ts', 'platform', 'render'],
   ...Object.fromEntries(stages.map((stage) => [stage, ['model', 'platform', stage]])),
   publisher: [...everything, 'publisher'],
+  // What operators do, over everything; the HTTP server gets operations as values.
+  operator: [...everything, 'publisher', 'operator'],
   cycle: [...everything, 'publisher', 'cycle'],
   loop: [...everything, 'publisher', 'cycle', 'loop'],
-  cli: [...everything, 'publisher', 'cycle', 'loop', 'cli'],
-  main: [...everything, 'publisher', 'cycle', 'loop', 'cli', 'main'],
+  cli: [...everything, 'publisher', 'operator', 'cycle', 'loop', 'cli'],
+  main: [...everything, 'publisher', 'operator', 'cycle', 'loop', 'cli', 'main'],
 };
 
 /** Exceptions, each with its reason. */
