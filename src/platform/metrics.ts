@@ -12,7 +12,7 @@ export interface Metrics {
   readonly databaseQueryDuration: Histogram<'query_type'>;
   readonly databaseConnectionsActive: Gauge;
   readonly databaseErrors: Counter<'error_type'>;
-  /** 0 closed, 1 open. */
+  /** 0 closed, 1 open, 2 half-open: see `circuit-breaker.ts`. */
   readonly circuitBreakerState: Gauge<'component'>;
   readonly circuitBreakerTransitions: Counter<'component' | 'from_state' | 'to_state'>;
   /** Changes decided and not yet published. */
@@ -38,13 +38,41 @@ export interface Metrics {
   readonly edgeNodes: Gauge<'verdict'>;
   readonly quarantinedProcessors: Gauge;
   readonly heldProcessors: Gauge<'reason'>;
+  /** Holds that time alone does not resolve, and refusals. */
+  readonly waitingForPerson: Gauge;
   readonly moves: Counter<'reason'>;
+  /** Of those, the ones that nothing but silence speaks for. */
+  readonly unfencedMoves: Counter;
   readonly cycleSeconds: Histogram<'stage'>;
   /** From the decision to the moment at which the remote has its commit. */
   readonly commitSeconds: Histogram;
+  /** From the moment at which a signal crossed its threshold to the commit that answers it. */
+  readonly detectionCommitSeconds: Histogram;
   readonly pendingRevisions: Gauge;
+  /** 1 for the state that the guard is in, 0 for the others. */
+  readonly guardState: Gauge<'state'>;
+  /** Changes of the window that count against the budget. */
+  readonly budgetSpent: Gauge;
+  readonly locks: Gauge<'scope'>;
+  readonly paused: Gauge;
+  /** Age of the oldest last beat among healthy nodes. */
+  readonly heartbeatLag: Gauge;
+  /** 1 while heartbeats that are sent are stored, so that silence is evidence. */
+  readonly intakeCovered: Gauge;
   /** 1 while this instance leads. */
   readonly leader: Gauge;
+  /** Since the lease was renewed; 0 where this instance does not lead. */
+  readonly leaseAge: Gauge;
+}
+
+/** What only a leader's cycles tell: an instance that leads no more knows nothing of it. */
+export function forgetFleet(metrics: Metrics): void {
+  const { applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions } = metrics;
+  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge } = metrics;
+  for (const gauge of [
+    applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions,
+    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge,
+  ]) gauge.reset();
 }
 
 /** From an idle cycle of a small fleet to a first commit of 50,000 processors. */
@@ -65,7 +93,7 @@ function systemMetrics(registry: Registry) {
     databaseQueryDuration: histogram('dory_database_query_duration_seconds', 'Duration of database queries', seconds, 'query_type'),
     databaseConnectionsActive: gauge('dory_database_connections_active', 'Open database connections'),
     databaseErrors: counter('dory_database_errors_total', 'Failed database queries', 'error_type'),
-    circuitBreakerState: gauge('dory_circuit_breaker_state', 'State of a circuit breaker: 0 closed, 1 open', 'component'),
+    circuitBreakerState: gauge('dory_circuit_breaker_state', 'State of a circuit breaker: 0 closed, 1 open, 2 half-open', 'component'),
     circuitBreakerTransitions: counter(
       'dory_circuit_breaker_transitions_total', 'Changes of state of a circuit breaker', 'component', 'from_state', 'to_state',
     ),
@@ -94,11 +122,21 @@ function ownMetrics(registry: Registry) {
     edgeNodes: gauge('dory_edge_nodes', 'Edge nodes by verdict', 'verdict'),
     quarantinedProcessors: gauge('dory_quarantined_processors', 'Processors whose rows can\'t be rendered'),
     heldProcessors: gauge('dory_held_processors', 'Processors that should move or stop, and don\'t, by reason', 'reason'),
+    waitingForPerson: gauge('dory_waiting_for_person', 'Holds and refusals that only a person can resolve'),
     moves: counter('dory_moves_total', 'Processors that were moved, by reason', 'reason'),
+    unfencedMoves: counter('dory_unfenced_moves_total', 'Processors that were moved without proof that their old pod writes no more'),
     cycleSeconds: histogram('dory_cycle_seconds', 'Duration of a stage of a cycle', seconds, 'stage'),
     commitSeconds: histogram('dory_commit_seconds', 'From a decision to its commit on the remote', seconds),
+    detectionCommitSeconds: histogram('dory_detection_commit_seconds', 'From a signal that crossed its threshold to the commit that answers it', seconds),
     pendingRevisions: gauge('dory_pending_revisions', 'Revisions that are not on the remote yet'),
+    guardState: gauge('dory_guard_state', 'State of the fleet guard: 1 for the one it is in', 'state'),
+    budgetSpent: gauge('dory_change_budget_spent', 'Changes within the window that count against the budget'),
+    locks: gauge('dory_maintenance_locks', 'Maintenance locks that hold', 'scope'),
+    paused: gauge('dory_paused', 'Whether a person paused automation'),
+    heartbeatLag: gauge('dory_heartbeat_lag_seconds', 'Age of the oldest last heartbeat of a healthy node'),
+    intakeCovered: gauge('dory_heartbeat_intake_covered', 'Whether heartbeats are stored, so that silence is evidence'),
     leader: gauge('dory_leader', 'Whether this instance leads'),
+    leaseAge: gauge('dory_leader_lease_age_seconds', 'Since the lease of this instance was renewed; 0 where it does not lead'),
   };
 }
 
