@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { detectedAt } from './commit/detected.ts';
 import { commitMessage } from './commit/message.ts';
 import type { Head, Repository } from './commit/repository.ts';
 import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingChange, type PendingRevision } from './commit/revisions.ts';
@@ -37,8 +38,8 @@ export interface Rendered {
 }
 
 export type Publication =
-  /** `waited`: when each of its revisions was decided. */
-  | { readonly kind: 'pushed'; readonly commit: string; readonly files: number; readonly revision: RevisionId; readonly waited: readonly Instant[] }
+  /** `waited`: when each of its revisions was decided. `detected`: when the signals that they answer crossed their thresholds. */
+  | { readonly kind: 'pushed'; readonly commit: string; readonly files: number; readonly revision: RevisionId; readonly waited: readonly Instant[]; readonly detected: readonly Instant[] }
   /** The remote had all of it already: an earlier push arrived, and its answer did not. */
   | { readonly kind: 'already-there'; readonly commit: string | null; readonly revision: RevisionId }
   /** Not urgent: waits for others to share a commit with. */
@@ -156,7 +157,7 @@ async function commit(options: PublisherOptions, memory: Memory, rendered: Rende
   memory.restore = false;
   memory.lastPushAt = options.now();
   if (published.kind === 'unchanged') return { kind: 'already-there', commit, revision };
-  return { kind: 'pushed', commit, files: files.length, revision, waited: pending.map(({ decidedAt }) => decidedAt) };
+  return { kind: 'pushed', commit, files: files.length, revision, waited: pending.map(({ decidedAt }) => decidedAt), detected: detectedAt(pending, rendered.changes) };
 }
 
 /** Hosts ask for few pushes: what nobody waits for goes out with what somebody does, or when the last push is long enough ago. */

@@ -12,9 +12,9 @@ alter table dory.beats add column lease_until timestamptz;
 -- Since when the commit of a revision can be asked for by time: the change budget counts over a window.
 create index revisions_by_time on dory.revisions (decided_at);
 
--- One cycle's name, from the signal to the commit, as the log shows it.
-alter table dory.revisions add column cycle text;
-alter table dory.events add column cycle text;
+-- One cycle's name, from the signal to the commit, as the log shows it: set for the transaction in which it decides.
+alter table dory.revisions add column cycle text default nullif(current_setting('dory.cycle', true), '');
+alter table dory.events add column cycle text default nullif(current_setting('dory.cycle', true), '');
 -- Retention deletes by time.
 create index events_by_time on dory.events (at);
 
@@ -54,6 +54,10 @@ create table dory.locks (
   ended_by text
 );
 create unique index locks_held on dory.locks (scope, subject) where ended_at is null;
+
+-- Who was made to step down, and until when it lets others go first.
+alter table dory.leader add column yielded_by text;
+alter table dory.leader add column yielded_until timestamptz;
 
 -- Automation as a whole.
 create table dory.pause (

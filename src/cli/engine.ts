@@ -27,10 +27,13 @@ export interface EngineOptions {
   /** Reads the lease again in the database. @throws Failure `not-leader` */
   readonly assertLeading: () => Promise<void>;
   readonly onStep?: Stages['onStep'];
+  /** Names the cycle under way; a name of its own for each decision where it is absent. */
+  readonly cycleName?: () => string;
 }
 
 export async function openEngine(runtime: Runtime, options: EngineOptions): Promise<Engine> {
   const { settings, pool } = runtime;
+  const { cycleName = () => newCycleName(runtime) } = options;
   const observer = createObserver(pool, observeSettings(settings));
   const { owner } = await readState(pool);
   const repository = openRepository(await gitSettings(settings, owner, runtime.path), runtime);
@@ -55,11 +58,16 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
     decide: async (snapshot, planned) => {
       const lease = options.lease();
       if (lease === null) throw new Failure('not-leader', 'Another instance leads.');
-      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer }, snapshot, planned);
+      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer, cycle: cycleName() }, snapshot, planned);
     },
     render: () => publisher.render(),
     commit: (rendered) => publisher.commit(rendered),
     ...(options.onStep ? { onStep: options.onStep } : {}),
   };
   return { stages, publisher, repository, close: () => repository.close() };
+}
+
+/** Short enough to be read out, long enough to be met once in a retention of events. */
+export function newCycleName({ random }: Runtime): string {
+  return random.hex(6);
 }

@@ -1,7 +1,9 @@
 import type { Gauge } from 'prom-client';
 import type { CycleReport, Stages, Step } from '../cycle.ts';
-import { elapsed, type Instant } from '../model/time.ts';
 import type { Failure } from '../model/failure.ts';
+import { isUnfenced, type Change, type Plan } from '../model/plan.ts';
+import type { GuardState, Snapshot } from '../model/snapshot.ts';
+import { elapsed, type Instant } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
 
@@ -40,16 +42,41 @@ export function observeCycle(metrics: Metrics, now: Instant, { snapshot, planned
   metrics.nodes.set(fleet.nodes.filter(({ decommissioned }) => !decommissioned).length);
   count(metrics.edgeNodes, 'verdict', planned.verdicts.map(({ verdict }) => verdict));
   count(metrics.heldProcessors, 'reason', planned.holds.map(({ reason }) => reason));
-  for (const { kind, reason } of planned.changes) {
-    metrics.configChanges.inc({ change_type: kind });
-    if (kind === 'place' || kind === 'move') metrics.schedulingDecisions.inc();
-    if (kind === 'move') metrics.moves.inc({ reason });
-  }
+  metrics.waitingForPerson.set(planned.refusals.length + planned.holds.filter(({ needsPerson }) => needsPerson).length);
+  for (const state of guardStates) metrics.guardState.set({ state }, planned.guard.state === state ? 1 : 0);
+  observeControls(metrics, snapshot);
+  metrics.heartbeatLag.set(heartbeatLag(snapshot, planned) / 1000);
+  planned.changes.forEach((change) => observeChange(metrics, change));
   if (publication?.kind === 'pushed') {
     for (const decidedAt of publication.waited) metrics.commitSeconds.observe(Math.max(0, elapsed(decidedAt, now)) / 1000);
+    for (const at of publication.detected) metrics.detectionCommitSeconds.observe(Math.max(0, elapsed(at, now)) / 1000);
   }
   metrics.pendingRevisions.set(publication?.kind === 'postponed' ? 1 : 0);
   metrics.reconciliationQueueDepth.set(publication?.kind === 'postponed' ? planned.changes.length : 0);
+}
+
+function observeChange(metrics: Metrics, change: Change): void {
+  const { kind, reason } = change;
+  metrics.configChanges.inc({ change_type: kind });
+  if (kind === 'place' || kind === 'move') metrics.schedulingDecisions.inc();
+  if (kind === 'move') metrics.moves.inc({ reason });
+  if (isUnfenced(change)) metrics.unfencedMoves.inc();
+}
+
+const guardStates: readonly GuardState[] = ['calm', 'site-out', 'degraded', 'panic'];
+
+/** What people told Dory, and what is spent. */
+function observeControls(metrics: Metrics, { locks, pause, spent, intake }: Snapshot): void {
+  count(metrics.locks, 'scope', locks.filter(({ endedAt }) => endedAt === null).map(({ scope }) => scope));
+  metrics.paused.set(pause.paused === null ? 0 : 1);
+  metrics.budgetSpent.set(spent);
+  metrics.intakeCovered.set(intake.covered ? 1 : 0);
+}
+
+/** Age of the oldest last beat among healthy nodes: all of it rises where heartbeats don't arrive. */
+function heartbeatLag({ at, nodes }: Snapshot, { verdicts }: Plan): number {
+  const healthy = new Set(verdicts.filter(({ verdict }) => verdict === 'healthy').map(({ nodeId }) => nodeId));
+  return nodes.reduce((oldest, { nodeId, heartbeat }) => (heartbeat.known && healthy.has(nodeId) ? Math.max(oldest, elapsed(heartbeat.at, at)) : oldest), 0);
 }
 
 /** A gauge with labels: what is not seen any more goes to nothing. */

@@ -6,11 +6,11 @@ import { Failure } from '../model/failure.ts';
 import { elapsed, millis, type Millis } from '../model/time.ts';
 import { createLeadership, type Leadership } from '../platform/leadership.ts';
 import { listen } from '../platform/listen.ts';
-import { createMetrics, type Metrics } from '../platform/metrics.ts';
+import { createMetrics, forgetFleet, type Metrics } from '../platform/metrics.ts';
 import { nearest } from '../platform/nearest.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import type { CliContext } from './context.ts';
-import { openEngine, type Engine } from './engine.ts';
+import { newCycleName, openEngine, type Engine } from './engine.ts';
 import { assertLeading, holderName } from './lease.ts';
 import { measureStages, observeCycle, observeFailure } from './observe-cycle.ts';
 import { settingsOptions } from './options.ts';
@@ -92,20 +92,24 @@ async function start(runtime: Runtime, metrics: Metrics, onReport: (report: Cycl
     holder: holderName(runtime),
     onChange: (lease) => {
       metrics.leader.set(lease === null ? 0 : 1);
+      if (lease === null) forgetFleet(metrics);
       loop.wake();
     },
   });
   const stages = measureStages(clock, metrics);
+  let cycleName = newCycleName(runtime);
   const engine = await openEngine(runtime, {
     lease: () => leadership.current(),
     assertLeading: () => stillLeading(runtime, leadership),
     onStep: stages.onStep,
+    cycleName: () => cycleName,
   });
   const loop = createLoop({
     // A database that goes away in the middle of a cycle is no bug.
     cycle: () => {
       stages.begin();
-      return oneCycle(runtime, engine.stages, metrics, onReport).catch((error: unknown) => { throw databaseFailure(error); });
+      cycleName = newCycleName(runtime);
+      return oneCycle({ ...runtime, log: log.child({ cycle: cycleName }) }, engine.stages, metrics, onReport).catch((error: unknown) => { throw databaseFailure(error); });
     },
     isLeader: () => leadership.current() !== null,
     pollInterval: settings.pollInterval,

@@ -1,5 +1,5 @@
 import type { Digest, RevisionId } from '../model/ids.ts';
-import type { ChangeKind } from '../model/plan.ts';
+import { isUnfenced } from '../model/plan.ts';
 import { targetName } from '../model/placement.ts';
 import { reasonCodes, sentence, type Evidence, type ReasonCode } from '../model/reasons.ts';
 import { digestText } from '../platform/digest.ts';
@@ -38,7 +38,7 @@ const subjectLength = 72;
 export function commitMessage(input: MessageInput): string {
   const changes = lastOfEach(input.changes);
   const body = [totals(changes), moves(changes), remarks(changes, input.quarantined ?? 0)].filter((part) => part !== '');
-  return `${[subject(changes), ...body, trailers(input, changes)].join('\n\n')}\n`;
+  return `${[commitSubject(changes), ...body, trailers(input, changes)].join('\n\n')}\n`;
 }
 
 /** A processor that changed twice before the remote was back is told once: from where it was to where it is. */
@@ -64,7 +64,7 @@ interface Group extends Headline {
 }
 
 /** The longest of the texts that fits: with the reason, with what else there is, with the nodes' number for their names. */
-function subject(changes: readonly PendingChange[]): string {
+export function commitSubject(changes: readonly PendingChange[]): string {
   const groups = grouped(changes);
   const [first] = groups;
   if (first === undefined) return 'restore: files that others changed';
@@ -109,7 +109,10 @@ function headline({ kind, reason, evidence, before }: PendingChange): Headline {
   }
 }
 
-const occasions: Readonly<Partial<Record<ReasonCode, string>>> = { 'heartbeat-stale': 'failover', 'node-recovered': 'failback', 'node-decommissioned': 'decommission' };
+const occasions: Readonly<Partial<Record<ReasonCode, string>>> = {
+  'heartbeat-stale': 'failover', 'node-dead': 'failover', 'node-not-ready': 'failover', 'node-silent': 'failover', 'node-detached': 'failover',
+  'node-recovered': 'failback', 'node-decommissioned': 'decommission',
+};
 
 function occasion(reason: ReasonCode, node: string): string {
   const topic = occasions[reason];
@@ -119,8 +122,15 @@ function occasion(reason: ReasonCode, node: string): string {
 /** The whole sentence is in the body. */
 function shortWhy(reason: ReasonCode, evidence: Evidence): string {
   const seconds = (key: string): string => `${String(Math.round(Number(evidence[key] ?? 0) / 1000))} s`;
-  if (reason === 'heartbeat-stale') return `heartbeat stale ${seconds('staleMs')}`;
-  return reason === 'node-recovered' ? `steady for ${seconds('steadyMs')}` : '';
+  const short: Readonly<Partial<Record<ReasonCode, string>>> = {
+    'heartbeat-stale': `heartbeat stale ${seconds('staleMs')}`,
+    'node-silent': `Ready, heartbeat stale ${seconds('staleMs')}`,
+    'node-dead': `not Ready, heartbeat stale ${seconds('staleMs')}`,
+    'node-not-ready': `not Ready for ${seconds('notReadyMs')}`,
+    'node-detached': `beats, but not Ready for ${seconds('notReadyMs')}`,
+    'node-recovered': `steady for ${seconds('steadyMs')}`,
+  };
+  return short[reason] ?? '';
 }
 
 function totals(changes: readonly PendingChange[]): string {
@@ -158,24 +168,20 @@ function nameOf({ slug, processorId }: PendingChange): string {
   return slug === null ? processorId : `${plainText(slug, 30).replace(/-+$/, '')}-${digestText(processorId).slice(0, 12)}`;
 }
 
-function why({ reason, evidence, kind }: PendingChange): string {
+function why(change: PendingChange): string {
+  const { reason, evidence } = change;
   const known = (code: unknown): code is ReasonCode => reasonCodes.includes(code as ReasonCode);
   const fence = evidence['fence'];
   const sentences = [
     known(reason) ? sentence(reason, evidence) : String(reason),
     ...(known(fence) ? [sentence(fence, evidence)] : []),
-    ...(isUnfenced(kind, evidence) ? ['unfenced'] : []),
+    ...(isUnfenced(change) ? ['unfenced'] : []),
   ];
   return plainText(sentences.join('; '), 300);
 }
 
-/** Off a dead node, without proof that its pod writes no more: the default of the running system, and worth knowing. */
-function isUnfenced(kind: ChangeKind, evidence: Evidence): boolean {
-  return kind === 'move' && evidence['fence'] === undefined;
-}
-
 function remarks(changes: readonly PendingChange[], quarantined: number): string {
-  const unfenced = changes.filter(({ kind, evidence }) => isUnfenced(kind, evidence)).length;
+  const unfenced = changes.filter(isUnfenced).length;
   return [
     ...(unfenced === 0 ? [] : [`Unfenced moves: ${String(unfenced)}. Nothing but the silence of the old node shows that its pods stopped; their next heartbeat tells them to.`]),
     ...(quarantined === 0 ? [] : [`In quarantine: ${processors(quarantined)}. Their files stay as they were; \`dory status\` says what is wrong.`]),
@@ -185,12 +191,15 @@ function remarks(changes: readonly PendingChange[], quarantined: number): string
 function trailers({ cluster, renderer, pending, revision, treeDigest, events = [] }: MessageInput, changes: readonly PendingChange[]): string {
   const triggers = pending.length === 0 ? ['foreign-edit'] : [...new Set(pending.map(({ trigger }) => trigger as string))];
   const inputs = pending.at(-1)?.inputsDigest;
+  // By which log lines and events are found; of many, the last.
+  const cycles = pending.flatMap(({ cycle }) => cycle ?? []).slice(-rangesShown);
   const lines: readonly (readonly [string, string] | null)[] = [
     ['Dory-Cluster', cluster],
     ['Dory-Revision', String(revision)],
     pending.length > 1 ? ['Dory-Revisions', ranges(pending.map(({ id }) => id))] : null,
     ['Dory-Trigger', triggers.join(',')],
     events.length > 0 ? ['Dory-Events', ranges(events)] : null,
+    cycles.length > 0 ? ['Dory-Cycle', cycles.join(',')] : null,
     ['Dory-Changes', String(changes.length)],
     // Of the newest revision: what came before it is in the database.
     inputs === undefined ? null : ['Dory-Inputs-Digest', inputs],

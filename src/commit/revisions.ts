@@ -13,6 +13,8 @@ export interface PendingRevision {
   readonly inputsDigest: Digest;
   /** Whether somebody waits for it: anything but an edit of what runs, or its removal. */
   readonly urgent: boolean;
+  /** The cycle that decided it, as its log lines and events name it; null in revisions of older versions. */
+  readonly cycle: string | null;
 }
 
 /** One change of a pending revision, as its commit's message tells it. */
@@ -30,8 +32,8 @@ export interface PendingChange {
 
 /** Oldest first. */
 export async function pendingRevisions(pool: Pool): Promise<readonly PendingRevision[]> {
-  const { rows } = await pool.query<{ id: string; decided_ms: string; trigger: ReasonCode; inputs_digest: Digest; urgent: boolean }>(
-    `select r.id, (extract(epoch from r.decided_at) * 1000)::bigint as decided_ms, r.trigger, r.inputs_digest,
+  const { rows } = await pool.query<{ id: string; decided_ms: string; trigger: ReasonCode; inputs_digest: Digest; urgent: boolean; cycle: string | null }>(
+    `select r.id, (extract(epoch from r.decided_at) * 1000)::bigint as decided_ms, r.trigger, r.inputs_digest, r.cycle,
             exists (select from dory.changes c where c.revision = r.id and c.kind not in ('update', 'remove')) as urgent
        from dory.revisions r where r.committed_at is null order by r.id`,
   );
@@ -41,6 +43,7 @@ export async function pendingRevisions(pool: Pool): Promise<readonly PendingRevi
     trigger: row.trigger,
     inputsDigest: row.inputs_digest,
     urgent: row.urgent,
+    cycle: row.cycle,
   }));
 }
 

@@ -27,6 +27,8 @@ export interface Decider {
   readonly layout: Layout | 'auto';
   /** Name and version of the renderer, recorded with the revision. */
   readonly renderer: string;
+  /** The name of this cycle, recorded with its revision and its events. */
+  readonly cycle: string;
 }
 
 export interface Decision {
@@ -41,6 +43,8 @@ export async function decide(decider: Decider, snapshot: Snapshot, plan: Plan): 
   if (plan.changes.length === 0 && plan.transitions.length === 0 && quarantine.none) return { revision: null, wrote: false };
   return inTransaction(decider.pool, { isolation: 'read committed' }, async (client) => {
     await assertLeader(client, decider.leaderEpoch);
+    // The default of both columns `cycle`, until the transaction ends.
+    await client.query(`select set_config('dory.cycle', $1, true)`, [decider.cycle]);
     return write(client, decider, snapshot, plan, quarantine);
   });
 }

@@ -24,7 +24,7 @@ function change(fields: Partial<PendingChange> = {}): PendingChange {
   };
 }
 
-const revision = (id: number, trigger: ReasonCode = 'heartbeat-stale'): PendingRevision => ({ id: id as RevisionId, decidedAt: instant(0), trigger, inputsDigest: `inputs-${String(id)}` as Digest, urgent: true });
+const revision = (id: number, trigger: ReasonCode = 'heartbeat-stale'): PendingRevision => ({ id: id as RevisionId, decidedAt: instant(0), trigger, inputsDigest: `inputs-${String(id)}` as Digest, urgent: true, cycle: `c${String(id)}` });
 
 function input(changes: readonly PendingChange[], fields: Partial<MessageInput> = {}): MessageInput {
   return { cluster: 'alpha', renderer: 'dory 0.2.0', pending: [revision(3)], changes, revision: 3 as RevisionId, treeDigest: 'tree' as Digest, ...fields };
@@ -38,6 +38,9 @@ describe('the subject', () => {
   const stopped = { ...recovered, evidence: { ...recovered.evidence, fence: 'fence-silent', target: 'managed', silentMs: 61_000 } };
   const cases: readonly (readonly [string, readonly PendingChange[], string])[] = [
     ['a failover', many(37), 'failover(edge-17): move 37 processors (heartbeat stale 63 s)'],
+    ['of a node that neither beats nor is Ready', many(2, { reason: 'node-dead', evidence: { node: 'edge-17', staleMs: 63_000, thresholdMs: 60_000, ready: 'unknown', notReadyMs: 20_000 } }), 'failover(edge-17): move 2 processors (not Ready, heartbeat stale 63 s)'],
+    ['of a node whose agents fell silent', many(2, { kind: 'stop', reason: 'node-silent', evidence: { node: 'edge-17', staleMs: 63_000, thresholdMs: 60_000 } }), 'failover(edge-17): stop 2 processors (Ready, heartbeat stale 63 s)'],
+    ['of a node whose kubelet fell silent', many(2, { kind: 'stop', reason: 'node-detached', evidence: { node: 'edge-17', ageMs: 1000, ready: 'unknown', notReadyMs: 30_000 } }), 'failover(edge-17): stop 2 processors (beats, but not Ready for 30 s)'],
     ['of one processor', many(1), 'failover(edge-17): move 1 processor (heartbeat stale 63 s)'],
     ['of several nodes', [...many(2), ...many(1, { evidence: { node: 'edge-18', staleMs: 70_000, thresholdMs: 60_000 } })], 'failover(2 nodes): move 3 processors (heartbeat stale 63 s)'],
     ['the first commit', many(24, { kind: 'place', reason: 'first-placement', evidence: { target: 'x' }, before: null }), 'place: 24 processors'],
@@ -96,7 +99,7 @@ describe('the body', () => {
 describe('trailers', () => {
   test('say to machines what was decided, from what, by what', () => {
     expect([...parseTrailers(commitMessage(input(many(1), { events: [4, 5, 6, 9] })))]).toEqual([
-      ['Dory-Cluster', 'alpha'], ['Dory-Revision', '3'], ['Dory-Trigger', 'heartbeat-stale'], ['Dory-Events', '4-6,9'], ['Dory-Changes', '1'],
+      ['Dory-Cluster', 'alpha'], ['Dory-Revision', '3'], ['Dory-Trigger', 'heartbeat-stale'], ['Dory-Events', '4-6,9'], ['Dory-Cycle', 'c3'], ['Dory-Changes', '1'],
       ['Dory-Inputs-Digest', 'inputs-3'], ['Dory-Tree-Digest', 'tree'], ['Dory-Renderer', 'dory 0.2.0'],
     ]);
   });
@@ -132,7 +135,7 @@ test('nothing that a name can hold begins a line, ends one, or turns it around',
     const trailers = parseTrailers(message);
     expect(trailers.get('Dory-Revision')).toBe('3');
     expect(trailers.get('Dory-Cluster')).toBe('alpha');
-    expect(message.split('\n').filter((line) => line.startsWith('Dory-'))).toHaveLength(7);
+    expect(message.split('\n').filter((line) => line.startsWith('Dory-'))).toHaveLength(8);
     expect(message.split('\n').filter((line) => line.startsWith('- '))).toHaveLength(1);
     expect(message.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}\u200b-\u200f\u202a-\u202e\u2066-\u2069]|\p{Surrogate}/u);
     expect(Array.from(message.split('\n')[0] ?? '').length).toBeLessThanOrEqual(72);
