@@ -26,6 +26,13 @@ const failureCodes = {
   'verify-differs': 'never',
   'address-in-use': 'never',
   'not-found': 'never',
+  'invalid-input': 'never',
+  'conflict': 'never',
+  'locked': 'never',
+  'unauthorized': 'never',
+  'forbidden': 'never',
+  'server-unreachable': 'backoff',
+  'server-refused': 'never',
   'demo-stuck': 'never',
 } as const satisfies Record<string, Retry>;
 
@@ -33,17 +40,39 @@ const failureCodes = {
 export type Retry = 'now' | 'backoff' | 'never';
 export type FailureCode = keyof typeof failureCodes;
 
+export function isFailureCode(code: unknown): code is FailureCode {
+  return typeof code === 'string' && Object.hasOwn(failureCodes, code);
+}
+
+/** What is wrong with one value of a person's. */
+export interface InputProblem {
+  /** As the person wrote it: `for`, `targets.0`. */
+  readonly field: string;
+  /** What stands there, as JSON, at most 80 characters. */
+  readonly value: string;
+  readonly mend: string;
+}
+
+interface FailureOptions {
+  readonly mend?: string;
+  readonly cause?: unknown;
+  /** With `invalid-input`. */
+  readonly problems?: readonly InputProblem[];
+}
+
 export class Failure extends Error {
   override readonly name = 'Failure';
   readonly code: FailureCode;
   readonly retry: Retry;
   /** A sentence that says what to do; empty if `message` says it all. */
   readonly mend: string;
+  readonly problems: readonly InputProblem[];
 
-  constructor(code: FailureCode, message: string, options: { readonly mend?: string; readonly cause?: unknown } = {}) {
+  constructor(code: FailureCode, message: string, options: FailureOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : {});
     this.code = code;
     this.retry = failureCodes[code];
     this.mend = options.mend ?? '';
+    this.problems = options.problems ?? [];
   }
 }

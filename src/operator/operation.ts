@@ -7,6 +7,7 @@ import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import type { ChartSettings } from '../render/props.ts';
+import { parseInput } from './input.ts';
 
 /** What operations work with, put together by the CLI for one command and by `run` for its HTTP server. */
 export interface OperatorContext {
@@ -52,6 +53,11 @@ export interface Operation<Input extends z.ZodObject = z.ZodObject, Output exten
 /** An operation as it is written, with the types of its schemas. */
 export function operation<Input extends z.ZodObject, Output extends z.ZodType>(written: Operation<Input, Output>): Operation<Input, Output> {
   return written;
+}
+
+/** Runs an operation on what came in. @throws Failure `invalid-input`, and what the operation throws */
+export async function runOperation(context: OperatorContext, operation: Operation, raw: unknown, caller: Caller): Promise<unknown> {
+  return operation.run(context, parseInput(operation.input, raw), caller);
 }
 
 /** Members of the input of every list. */

@@ -1,0 +1,164 @@
+import { Argument, Option, type Command } from 'commander';
+import type { z } from 'zod';
+import { fromTexts, kindOf, type RawInput } from '../operator/input.ts';
+import { runOperation, type Operation } from '../operator/operation.ts';
+import { accountName } from './account.ts';
+import type { CliContext } from './context.ts';
+import { exitCodes, type ExitCode } from './exit-codes.ts';
+import { operatorContext } from './operator-context.ts';
+import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
+import { painter, render, type Column, type Format, type Paint } from './output.ts';
+import { withRuntime } from './runtime.ts';
+import { askServer, serverOf, type Server, type ServerFlags } from './server-client.ts';
+import { watchList, watchPage } from './watch.ts';
+
+/** An operation as a command: its flags are the members of its input, by name. */
+interface CommandBase<Input extends z.ZodObject, Output extends z.ZodType> {
+  readonly operation: Operation<Input, Output>;
+  /** `maintenance begin`; groups are made as they are met. */
+  readonly words: string;
+  /** Members of the input that are given without a flag, in this order. */
+  readonly positional?: readonly (keyof z.input<Input> & string)[];
+  /** More for `--help`, above the examples. */
+  readonly details?: string;
+  /** Without `  dory `. At least one. */
+  readonly examples: readonly string[];
+  readonly exit?: (output: z.output<Output>) => ExitCode;
+}
+
+/** What prints as a page. */
+interface PageCommand<Input extends z.ZodObject, Output extends z.ZodType> extends CommandBase<Input, Output> {
+  readonly page: (output: z.output<Output>, format: 'table' | 'wide', paint: Paint) => string;
+  /** `-w` prints the page again when this changes: leave out what changes with every look. */
+  readonly watched?: (output: z.output<Output>) => unknown;
+}
+
+/** What prints as a table: an operation whose output is a page of items. All pages are printed, up to `--limit`. */
+interface ListCommand<Input extends z.ZodObject, Item> extends CommandBase<Input, z.ZodType<{ items: Item[]; continue: string | null }>> {
+  readonly columns: readonly Column<Item>[];
+  /** `-w` prints a row again when its `state` changes: leave out ages. */
+  readonly watched?: { readonly key: (item: Item) => string; readonly state: (item: Item) => unknown; readonly newestFirst?: boolean };
+}
+
+type OperationFlags = FormatFlags & ServerFlags & { readonly by?: string; readonly watch?: true } & RawInput;
+
+/** Where an operation is run: on the server, or here on the database. */
+type Ask = (input: RawInput) => Promise<unknown>;
+
+export function pageCommand<Input extends z.ZodObject, Output extends z.ZodType>(program: Command, context: CliContext, page: PageCommand<Input, Output>): Command {
+  const paint = painter(context.terminal.color);
+  const print = (output: z.output<Output>, format: Format): string =>
+    format === 'table' || format === 'wide' ? page.page(output, format, paint) : render(format, output, [], []);
+  return operationCommand(program, context, page, async (ask, input, flags) => {
+    const { watched } = page;
+    const look = async (): Promise<z.output<Output>> => (await ask(input)) as z.output<Output>;
+    if (flags.watch === true && watched !== undefined) {
+      await watchPage(context, look, { watched, print: (output) => print(output, flags.output) });
+      return;
+    }
+    const output = await look();
+    context.terminal.out(print(output, flags.output));
+    context.exit(page.exit?.(output) ?? exitCodes.ok);
+  });
+}
+
+export function listCommand<Input extends z.ZodObject, Item>(program: Command, context: CliContext, list: ListCommand<Input, Item>): Command {
+  return operationCommand(program, context, list, async (ask, input, flags) => {
+    const { watched, columns } = list;
+    const look = (): Promise<Item[]> => allPages(ask, input);
+    if (flags.watch === true && watched !== undefined) {
+      await watchList(context, look, { ...watched, columns, format: flags.output });
+      return;
+    }
+    const items = await look();
+    context.terminal.out(render(flags.output, items, columns, items));
+    context.exit(list.exit?.({ items, continue: null }) ?? exitCodes.ok);
+  });
+}
+
+/** The most that one page may have. */
+const largestPage = 1000;
+
+async function allPages<Item>(ask: Ask, input: RawInput): Promise<Item[]> {
+  const wanted = typeof input['limit'] === 'number' ? input['limit'] : Number.POSITIVE_INFINITY;
+  const items: Item[] = [];
+  let from: string | null = null;
+  do {
+    const limit = Math.min(wanted - items.length, largestPage);
+    const page = (await ask({ ...input, limit, ...(from === null ? {} : { continue: from }) })) as { readonly items: Item[]; readonly continue: string | null };
+    items.push(...page.items);
+    from = page.continue;
+  } while (from !== null && items.length < wanted);
+  return items;
+}
+
+type Act = (ask: Ask, input: RawInput, flags: OperationFlags) => Promise<void>;
+
+function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
+  program: Command, context: CliContext, given: CommandBase<Input, Output> & { readonly watched?: unknown }, act: Act,
+): Command {
+  const { operation, words, positional = [], details, examples } = given;
+  const command = commandAt(program, words).description(operation.summary);
+  for (const name of positional) command.addArgument(argumentOf(operation.input, name));
+  for (const name of Object.keys(operation.input.shape)) {
+    if (!positional.includes(name) && name !== 'continue') command.addOption(optionOf(operation.input, name));
+  }
+  formatOption(command);
+  if (given.watched !== undefined) command.option('-w, --watch', 'go on, and print what changes');
+  if (operation.changesState) command.option('--by <name>', 'who does it; a server knows by the token', accountName());
+  command.option('--server <url>', 'ask this server instead of the database (DORY_SERVER); the token comes from DORY_TOKEN');
+  command.option('--token-file <file>', 'file with the token for the server (DORY_TOKEN_FILE)');
+  command.addHelpText('after', `\n${details === undefined ? '' : `${details}\n\n`}Examples:\n${examples.map((example) => `  dory ${example}`).join('\n')}`);
+  return settingsOptions(command).action(async () => {
+    const flags: OperationFlags = command.opts();
+    const input = inputOf(operation.input, positional, command.processedArgs, flags);
+    const server = await serverOf(context, flags);
+    await (server === null ? onDatabase(context, command, operation, (ask) => act(ask, input, flags)) : act(onServer(server, operation, command), input, flags));
+  });
+}
+
+async function onDatabase(context: CliContext, command: Command, operation: Operation, use: (ask: Ask) => Promise<void>): Promise<void> {
+  const { by = '' } = command.opts<{ by?: string }>();
+  await withRuntime(context, command, 'require', async (runtime) => {
+    const operator = operatorContext(runtime);
+    await use((input) => runOperation(operator, operation, input, { name: by }));
+  });
+}
+
+function onServer(server: Server, operation: Operation, command: Command): Ask {
+  if (command.getOptionValueSource('by') === 'cli') command.error('error: --by goes with the database; a server knows by the token who asks');
+  return (input) => askServer(server, operation, input);
+}
+
+/** `maintenance begin`: the command `begin` of the group `maintenance`. */
+function commandAt(program: Command, words: string): Command {
+  const names = words.split(' ');
+  const last = names.pop() ?? '';
+  const group = names.reduce((above, name) => above.commands.find((command) => command.name() === name) ?? above.command(name), program);
+  return group.command(last).copyInheritedSettings(program);
+}
+
+const words = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+function describe(schema: z.ZodObject, name: string): { readonly description: string; readonly required: boolean } {
+  const member = schema.shape[name] as z.ZodType;
+  return { description: member.description ?? '', required: !member.safeParse(undefined).success };
+}
+
+function argumentOf(schema: z.ZodObject, name: string): Argument {
+  const { description, required } = describe(schema, name);
+  const shown = `${words(name)}${kindOf(schema, name) === 'array' ? '...' : ''}`;
+  return new Argument(required ? `<${shown}>` : `[${shown}]`, description);
+}
+
+function optionOf(schema: z.ZodObject, name: string): Option {
+  const { description, required } = describe(schema, name);
+  const value = kindOf(schema, name) === 'boolean' ? '' : ' <value>';
+  return new Option(`--${words(name)}${value}`, description).makeOptionMandatory(required);
+}
+
+/** What was given, and nothing else: defaults are the operation's. */
+function inputOf(schema: z.ZodObject, positional: readonly string[], args: readonly unknown[], flags: RawInput): RawInput {
+  const given = Object.keys(schema.shape).map((name) => [name, positional.includes(name) ? args[positional.indexOf(name)] : flags[name]] as const);
+  return fromTexts(schema, Object.fromEntries(given.filter(([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0))));
+}
