@@ -36,9 +36,3 @@ async function keepRenewing({ pool, clock, log }: Runtime, lease: Lease, signal:
 export async function assertLeading(pool: Pool, lease: Lease): Promise<void> {
   await withClient(pool, (client) => assertLeader(client, lease.epoch));
 }
-
-/** Who leads now; null if nobody does. */
-export async function currentLeader(pool: Pool): Promise<string | null> {
-  const { rows } = await pool.query<{ holder: string | null }>('select holder from dory.leader where expires_at > clock_timestamp()');
-  return rows[0]?.holder ?? null;
-}

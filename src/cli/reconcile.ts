@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { cycle, type CycleReport } from '../cycle.ts';
+import { leaderOf } from '../platform/leadership.ts';
 import type { CliContext } from './context.ts';
 import { openEngine } from './engine.ts';
 import { exitCodes, leftToPeople } from './exit-codes.ts';
-import { assertLeading, currentLeader, whileLeading } from './lease.ts';
+import { assertLeading, whileLeading } from './lease.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { render } from './output.ts';
 import { tellCycle } from './tell.ts';
@@ -26,7 +27,7 @@ export function reconcileCommand(program: Command, context: CliContext): void {
         }
       });
       if (report === null) {
-        context.terminal.err(`Not the leader: ${(await currentLeader(runtime.pool)) ?? 'another instance'} leads.\n`);
+        context.terminal.err(`Not the leader: ${(await leaderOf(runtime.pool))?.holder ?? 'another instance'} leads.\n`);
         context.exit(exitCodes.notLeader);
         return;
       }

@@ -4,7 +4,7 @@ import { cycle, nextWake, type CycleReport, type Stages } from '../cycle.ts';
 import { createLoop, type Loop } from '../loop.ts';
 import { Failure } from '../model/failure.ts';
 import { elapsed, millis, type Millis } from '../model/time.ts';
-import { createLeadership, type Leadership } from '../platform/leadership.ts';
+import { createLeadership, type Leadership } from '../platform/campaign.ts';
 import { listen } from '../platform/listen.ts';
 import { createMetrics, forgetFleet, type Metrics } from '../platform/metrics.ts';
 import { nearest } from '../platform/nearest.ts';

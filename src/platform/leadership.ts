@@ -1,15 +1,14 @@
 import type { Pool, PoolClient, QueryConfig } from 'pg';
 import { Failure } from '../model/failure.ts';
-import { millis, seconds, type Millis } from '../model/time.ts';
-import type { Clock } from './clock.ts';
-import type { Log } from './log.ts';
+import { instant, millis, seconds, type Instant, type Millis } from '../model/time.ts';
 import { databaseFailure } from './pg-failure.ts';
-import type { Random } from './random.ts';
 
 /**
- * Leadership is a lease on one row, by the database's clock: free → held by one holder under an epoch → renewed, released or run
- * out → free. The epoch rises with every change of holder. A decision's transaction keeps the row from changing hands until it
- * ends (`assertLeader`), so two that think they lead never both decide.
+ * Leadership is a lease on one row, by the database's clock: free → held by one holder under an epoch → renewed, released, taken
+ * away or run out → free. The epoch rises with every change of holder. A decision's transaction keeps the row from changing hands
+ * until it ends (`assertLeader`), so two that think they lead never both decide.
+ *
+ * Whoever frees the row tells the others at once (`leaderChannel`); that it ran out they find out by themselves.
  */
 export interface Lease {
   readonly holder: string;
@@ -27,30 +26,52 @@ export interface LeaseTiming {
 /** A crash of the leader costs at most 12 s; two renewals may be lost, and 4 s are left for clocks and for work under way. */
 export const leaseTiming: LeaseTiming = { lease: seconds(10), renewEvery: seconds(2), stepDownAfter: seconds(6) };
 
+export interface LeaseOptions {
+  readonly timing?: LeaseTiming;
+  /** Whether taking and giving up the lease is an event; not for a command that leads for one cycle. Losing it always is. */
+  readonly told?: boolean;
+}
+
+/** The payload that wakes those who wait for the lease, on the channel that wakes everybody. */
+export const leaderChannel = { name: 'dory', payload: 'leader' } as const;
+
 /**
- * Takes the lease if it is free. Never waits: while a decision of the last holder is under way, the row counts as held.
+ * Takes the lease if it is free. Never waits: while a decision of the last holder is under way, the row counts as held. One
+ * that was made to step down lets others go first for the time of a lease.
  * @returns null if another holds it
  * @throws Failure `database-*`
  */
-export async function acquire(pool: Pool, holder: string, timing: LeaseTiming = leaseTiming): Promise<Lease | null> {
-  const epoch = await leaseQuery(
+export async function acquire(pool: Pool, holder: string, { timing = leaseTiming, told = false }: LeaseOptions = {}): Promise<Lease | null> {
+  const rows = await leaseQuery<{ epoch: string }>(
     pool,
     timing,
     `with free as (
-       select only_row from dory.leader where holder is null or expires_at <= clock_timestamp() for update skip locked
+       select only_row, holder, epoch, acquired_at, expires_at from dory.leader
+        where (holder is null or expires_at <= clock_timestamp())
+          and (yielded_by is distinct from $1 or yielded_until <= clock_timestamp())
+          for update skip locked
+     ), elected as (
+       update dory.leader l
+          set epoch = l.epoch + 1, holder = $1, acquired_at = clock_timestamp(), expires_at = clock_timestamp() + $2 * interval '1 ms',
+              yielded_by = null, yielded_until = null
+         from free where l.only_row = free.only_row
+       returning l.epoch
+     ), told as (
+       insert into dory.events (kind, evidence)
+       select 'leader-lost', jsonb_build_object('holder', holder, 'epoch', epoch, 'ran_out_at', expires_at) from free where holder is not null
+       union all
+       select 'leader-elected', jsonb_build_object('holder', $1::text, 'epoch', epoch) from elected where $3
      )
-     update dory.leader l
-     set epoch = l.epoch + 1, holder = $1, acquired_at = clock_timestamp(), expires_at = clock_timestamp() + $2 * interval '1 ms'
-     from free where l.only_row = free.only_row
-     returning l.epoch`,
-    [holder, timing.lease],
+     select epoch from elected`,
+    [holder, timing.lease, told],
   );
-  return epoch === null ? null : { holder, epoch };
+  const [row] = rows;
+  return row === undefined ? null : { holder, epoch: Number(row.epoch) };
 }
 
 /** @returns whether the lease is still ours, and extended */
-export async function renew(pool: Pool, lease: Lease, timing: LeaseTiming = leaseTiming): Promise<boolean> {
-  const epoch = await leaseQuery(
+export async function renew(pool: Pool, lease: Lease, { timing = leaseTiming }: LeaseOptions = {}): Promise<boolean> {
+  const rows = await leaseQuery(
     pool,
     timing,
     `update dory.leader set expires_at = clock_timestamp() + $3 * interval '1 ms'
@@ -58,22 +79,79 @@ export async function renew(pool: Pool, lease: Lease, timing: LeaseTiming = leas
      returning epoch`,
     [lease.holder, lease.epoch, timing.lease],
   );
-  return epoch !== null;
+  return rows.length > 0;
 }
 
 /** Gives the lease up, so that another can take it at once; does nothing if it is not ours any more. */
-export async function release(pool: Pool, lease: Lease, timing: LeaseTiming = leaseTiming): Promise<void> {
-  const sql = 'update dory.leader set holder = null, expires_at = null where holder = $1 and epoch = $2 returning epoch';
-  await leaseQuery(pool, timing, sql, [lease.holder, lease.epoch]);
+export async function release(pool: Pool, lease: Lease, { timing = leaseTiming, told = false }: LeaseOptions = {}): Promise<void> {
+  await leaseQuery(
+    pool,
+    timing,
+    `with freed as (
+       update dory.leader set holder = null, expires_at = null where holder = $1 and epoch = $2 returning epoch
+     ), told as (
+       insert into dory.events (kind, evidence)
+       select 'leader-resigned', jsonb_build_object('holder', $1::text, 'epoch', epoch) from freed where $3
+     )
+     select pg_notify($4, $5) from freed`,
+    [lease.holder, lease.epoch, told, leaderChannel.name, leaderChannel.payload],
+  );
 }
 
-async function leaseQuery(pool: Pool, timing: LeaseTiming, text: string, values: unknown[]): Promise<number | null> {
+/**
+ * Takes the lease away from whoever holds it, from any machine. Its holder can decide nothing from then on, and lets others go
+ * first for the time of a lease; if nobody takes it by then, it may again.
+ * @param by who wants it, for the record
+ * @returns who led; null if nobody did
+ * @throws Failure `database-*`
+ */
+export async function stepDown(pool: Pool, by: string, { timing = leaseTiming }: Pick<LeaseOptions, 'timing'> = {}): Promise<Lease | null> {
+  const rows = await leaseQuery<{ holder: string; epoch: string }>(
+    pool,
+    timing,
+    `with held as (
+       -- A decision under way is not waited for: it is the last one under this epoch.
+       select only_row, holder, epoch from dory.leader where holder is not null and expires_at > clock_timestamp() for no key update
+     ), freed as (
+       update dory.leader l
+          set holder = null, expires_at = null, yielded_by = held.holder, yielded_until = clock_timestamp() + $2 * interval '1 ms'
+         from held where l.only_row = held.only_row
+       returning held.holder, held.epoch
+     ), told as (
+       insert into dory.events (kind, evidence) select 'leader-resigned', jsonb_build_object('holder', holder, 'epoch', epoch, 'by', $1::text) from freed
+     )
+     select holder, epoch, pg_notify($3, $4) from freed`,
+    [by, timing.lease, leaderChannel.name, leaderChannel.payload],
+  );
+  const [row] = rows;
+  return row === undefined ? null : { holder: row.holder, epoch: Number(row.epoch) };
+}
+
+export interface Leader extends Lease {
+  readonly since: Instant;
+  /** Until the lease runs out if it is not renewed, by the database's clock. */
+  readonly leaseLeft: Millis;
+}
+
+/** Who leads now; null if nobody does. @throws Failure `database-*` */
+export async function leaderOf(pool: Pool): Promise<Leader | null> {
+  const [row] = await leaseQuery<{ holder: string; epoch: string; since: string; left: string }>(
+    pool,
+    leaseTiming,
+    `select holder, epoch, floor(extract(epoch from acquired_at) * 1000)::bigint as since,
+            floor(extract(epoch from expires_at - clock_timestamp()) * 1000)::bigint as left
+       from dory.leader where holder is not null and expires_at > clock_timestamp()`,
+    [],
+  );
+  if (row === undefined) return null;
+  return { holder: row.holder, epoch: Number(row.epoch), since: instant(Number(row.since)), leaseLeft: millis(Number(row.left)) };
+}
+
+async function leaseQuery<Row extends object>(pool: Pool, timing: LeaseTiming, text: string, values: unknown[]): Promise<readonly Row[]> {
   try {
     // The driver's own limit, for a server that can't be reached any more and does not say so.
     const query: QueryConfig & { readonly query_timeout: number } = { text, values, query_timeout: timing.renewEvery };
-    const { rows } = await pool.query<{ epoch: string }>(query);
-    const row = rows[0];
-    return row === undefined ? null : Number(row.epoch);
+    return (await pool.query<Row>(query)).rows;
   } catch (error) {
     throw databaseFailure(error);
   }
@@ -90,88 +168,4 @@ export async function assertLeader(client: PoolClient, epoch: number): Promise<v
     [epoch],
   );
   if (rowCount !== 1) throw new Failure('not-leader', `This instance does not hold the lease of epoch ${String(epoch)} any more.`);
-}
-
-export interface Leadership {
-  /** Campaigns and, once elected, renews, until `stop`. */
-  start(): void;
-  /** Gives the lease up. */
-  stop(): Promise<void>;
-  /** The lease, if it was renewed recently enough to act on. */
-  current(): Lease | null;
-}
-
-export interface LeadershipOptions {
-  readonly pool: Pool;
-  /** Unlike that of any other process, also of an earlier one with this name. */
-  readonly holder: string;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly timing?: LeaseTiming;
-  /** Called when the lease is won or lost. */
-  readonly onChange?: (lease: Lease | null) => void;
-}
-
-export function createLeadership(options: LeadershipOptions): Leadership {
-  const { pool, clock, timing = leaseTiming } = options;
-  const stopping = new AbortController();
-  const state: { campaign: Promise<void> | null; held: Held | null } = { campaign: null, held: null };
-
-  const current = (): Lease | null => {
-    const { held } = state;
-    return held !== null && clock.monotonic() - held.renewedAt < timing.stepDownAfter ? held.lease : null;
-  };
-
-  const run = async (): Promise<void> => {
-    let told: number | undefined;
-    while (!stopping.signal.aborted) {
-      state.held = await nextHold(options, timing, state.held);
-      const now = current();
-      if (now?.epoch !== told) announce(options, now);
-      told = now?.epoch;
-      // Contenders for one lease spread out; a holder keeps its pace.
-      const pause = state.held === null ? timing.renewEvery * (0.5 + options.random.fraction() / 2) : timing.renewEvery;
-      await clock.sleep(millis(pause), stopping.signal).catch(() => undefined);
-    }
-  };
-
-  return {
-    current,
-    start: () => {
-      state.campaign ??= run();
-    },
-    stop: async () => {
-      stopping.abort();
-      await state.campaign;
-      const { held } = state;
-      state.held = null;
-      if (held !== null) await release(pool, held.lease, timing);
-    },
-  };
-}
-
-interface Held {
-  readonly lease: Lease;
-  /** When the last renewal that succeeded was sent, by the monotonic clock. */
-  readonly renewedAt: Millis;
-}
-
-/** One attempt to take or to renew the lease. One that fails changes nothing: the lease may still be ours, until time says no. */
-async function nextHold(options: LeadershipOptions, timing: LeaseTiming, held: Held | null): Promise<Held | null> {
-  const sentAt = options.clock.monotonic();
-  try {
-    if (held !== null) return (await renew(options.pool, held.lease, timing)) ? { ...held, renewedAt: sentAt } : null;
-    const lease = await acquire(options.pool, options.holder, timing);
-    return lease === null ? null : { lease, renewedAt: sentAt };
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    options.log.warn({ err: error, holder: options.holder }, 'the lease could not be read or renewed');
-    return held;
-  }
-}
-
-function announce(options: LeadershipOptions, lease: Lease | null): void {
-  options.log.info({ holder: options.holder, epoch: lease?.epoch }, lease === null ? 'leadership lost' : 'leadership won');
-  options.onChange?.(lease);
 }
