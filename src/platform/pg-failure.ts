@@ -7,6 +7,7 @@ interface Verdict {
 
 const unreachable: Verdict = { code: 'database-unreachable', mend: 'Check that the server runs and that the URL names its host and port.' };
 const busy: Verdict = { code: 'database-unreachable', mend: '' };
+const standby: Verdict = { code: 'database-unreachable', mend: 'The server is a standby: name the primary in the URL, or wait until one has taken over at this address.' };
 const refused: Verdict = { code: 'database-refused', mend: "Check the role, its password and its privileges, the database's name and sslmode in the URL." };
 const conflict: Verdict = { code: 'database-conflict', mend: '' };
 
@@ -20,7 +21,7 @@ const bySqlState: Readonly<Record<string, Verdict>> = {
   '57P03': busy, // cannot_connect_now
   '57014': busy, // query_canceled: the statement timeout
   '55P03': busy, // lock_not_available
-  '25006': busy, // read_only_sql_transaction: a standby, until a primary is there again
+  '25006': standby, // read_only_sql_transaction
   '53': busy, // insufficient resources: connections, disk, memory
   '58': busy, // system errors outside of PostgreSQL
   '28': refused,
@@ -62,6 +63,15 @@ export function databaseFailure(error: unknown): unknown {
   const verdict = judge(error);
   if (verdict === undefined) return error;
   return new Failure(verdict.code, `The database says: ${sentence(error)}`, { mend: verdict.mend, cause: error });
+}
+
+/**
+ * Whether a connection is no good after this error of a query on it: the query may still run, or the server is a standby by
+ * now, while new connections may find its successor.
+ */
+export function leavesConnectionUnusable(error: unknown): boolean {
+  const cause = error instanceof Failure ? error.cause : error;
+  return cause instanceof Error && (cause.message === 'Query read timeout' || codeOf(cause) === '25006');
 }
 
 function judge(error: Error): Verdict | undefined {

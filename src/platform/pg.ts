@@ -1,6 +1,6 @@
 import pg, { type Pool, type PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
-import { databaseFailure } from './pg-failure.ts';
+import { databaseFailure, leavesConnectionUnusable } from './pg-failure.ts';
 
 export interface PoolOptions {
   /** Most connections at once. */
@@ -9,27 +9,46 @@ export interface PoolOptions {
   readonly statementTimeoutMs: number;
   /** Shown in `pg_stat_activity`. */
   readonly applicationName: string;
+  /** How long a new connection may take, and the wait for a free one; `connectTimeoutMs` if absent. */
+  readonly connectTimeoutMs?: number;
 }
 
 /** How long a new connection may take, TCP and authentication included, before the database counts as unreachable. */
 export const connectTimeoutMs = 10_000;
 
+/** A server that can be reached says by itself that a statement took too long; one that says nothing is given up after this. */
+const goneAfterTimeoutMs = 5_000;
+
+export interface CuttablePool extends Pool {
+  /**
+   * Drops every connection, those in use as well: what waits on them fails within this turn of the event loop, and later
+   * queries open new ones. For a server that is known to be away and may never say so.
+   */
+  cut(): void;
+}
+
 /**
  * A pool that opens connections when they are needed: a database that is down is noticed by the first query.
  * @throws Failure `settings-invalid` if `url` is no PostgreSQL URL.
  */
-export function createPool(url: string, options: PoolOptions): Pool {
+export function createPool(url: string, options: PoolOptions): CuttablePool {
   const pool = new pg.Pool({
     connectionString: libpqUrl(url),
     max: options.max,
     application_name: options.applicationName,
     statement_timeout: options.statementTimeoutMs,
-    connectionTimeoutMillis: connectTimeoutMs,
+    ...(options.statementTimeoutMs > 0 ? { query_timeout: options.statementTimeoutMs + goneAfterTimeoutMs } : {}),
+    connectionTimeoutMillis: options.connectTimeoutMs ?? connectTimeoutMs,
     keepAlive: true,
   });
   // The pool has dropped the connection already, and the next query opens another one or says why it can't.
   pool.on('error', () => undefined);
-  return pool;
+  const clients = new Set<PoolClient>();
+  pool.on('connect', (client) => {
+    clients.add(client);
+    client.once('end', () => { clients.delete(client); });
+  });
+  return Object.assign(pool, { cut: () => { for (const { connection } of clients) connection.stream.destroy(); } });
 }
 
 /**
@@ -85,11 +104,11 @@ export async function withClient<T>(pool: Pool, fn: (client: PoolClient) => Prom
     // A connection that breaks while nothing runs on it says so by this event; the next query on it fails and tells us.
     const onError = (): void => undefined;
     client.on('error', onError);
-    let broken: Error | undefined;
+    let broken: Error | boolean | undefined;
     try {
       return await fn(client);
     } catch (error) {
-      broken = await rollBack(client);
+      broken = leavesConnectionUnusable(error) ? true : await rollBack(client);
       throw error;
     } finally {
       client.off('error', onError);

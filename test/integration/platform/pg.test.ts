@@ -1,6 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createPool, inTransaction } from '../../../src/platform/pg.ts';
+import { createPool, inTransaction, type CuttablePool } from '../../../src/platform/pg.ts';
+import { halfOpenProxy } from '../../support/half-open-proxy.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 
 let db: TestDatabase;
@@ -84,6 +85,64 @@ test('a statement beyond its time is cancelled, and may be tried again', async (
   await withPool(() => undefined, { statementTimeoutMs: 20 }, async (pool) => {
     await expect(inTransaction(pool, {}, (client) => client.query('select pg_sleep(60)'))).rejects.toMatchObject({ code: 'database-unreachable' });
     expect(await numbers(pool)).toContain(1);
+  });
+});
+
+/** A pool through a proxy; of statements that take longer than `statementTimeoutMs` the server says so itself. */
+async function throughProxy(statementTimeoutMs: number, use: (pool: CuttablePool, freeze: () => void) => Promise<void>): Promise<void> {
+  const proxy = await halfOpenProxy(db.url);
+  const pool = createPool(proxy.url, { max: 1, statementTimeoutMs, applicationName: 'dory-test' });
+  try {
+    await use(pool, () => { proxy.freeze(); });
+  } finally {
+    await pool.end();
+    await proxy.close();
+  }
+}
+
+test('a server that is gone without a word is given up in the end, in the middle of a transaction as well', async () => {
+  await throughProxy(10, async (pool, freeze) => {
+    const given = inTransaction(pool, {}, async (client) => {
+      freeze();
+      await numbers(client);
+    });
+    await expect(given).rejects.toMatchObject({ code: 'database-unreachable', cause: { message: 'Query read timeout' } });
+    expect(await numbers(pool)).toContain(1);
+  });
+});
+
+test('cutting the connections ends what waits on them at once, and the pool goes on', async () => {
+  await throughProxy(0, async (pool, freeze) => {
+    const waiting = inTransaction(pool, {}, async (client) => {
+      await numbers(client);
+      freeze();
+      const answer = numbers(client);
+      pool.cut();
+      await answer;
+    });
+    await expect(waiting).rejects.toMatchObject({ code: 'database-unreachable' });
+    expect(await numbers(pool)).toContain(1);
+    // Of idle connections the next query needs to know nothing.
+    freeze();
+    const removed = new Promise((resolve) => pool.once('remove', resolve));
+    pool.cut();
+    await removed;
+    expect(await numbers(pool)).toContain(1);
+  });
+});
+
+test('a server that became a standby is asked no more on this connection, and what waits for a primary may be tried again', async () => {
+  await withPool(() => undefined, {}, async (pool) => {
+    const pidOf = async (): Promise<unknown> => (await pool.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid;
+    const before = await pidOf();
+    await pool.query('set default_transaction_read_only = on');
+    const refused = inTransaction(pool, {}, async (client) => {
+      // As on a standby, where `read write` is refused by the server as soon as something is written.
+      await client.query('set transaction read only');
+      await client.query('insert into numbers values (30)');
+    });
+    await expect(refused).rejects.toMatchObject({ code: 'database-unreachable', retry: 'backoff' });
+    expect(await pidOf()).not.toBe(before);
   });
 });
 

@@ -1,0 +1,43 @@
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+export interface HalfOpenProxy {
+  /** The same database, through the proxy. */
+  readonly url: string;
+  /** Connections that there are stay open, and not a byte comes through them any more; new ones work. */
+  freeze(): void;
+  close(): Promise<void>;
+}
+
+/** Stands between a client and a server, for connections whose other end is gone without a word. */
+export async function halfOpenProxy(databaseUrl: string): Promise<HalfOpenProxy> {
+  const target = new URL(databaseUrl);
+  const pairs = new Set<readonly [Socket, Socket]>();
+  const server = createServer((inner) => {
+    const outer = connect(Number(target.port), target.hostname);
+    const pair = [inner, outer] as const;
+    pairs.add(pair);
+    for (const [from, to] of [[inner, outer], [outer, inner]] as const) {
+      from.on('error', () => undefined);
+      from.on('close', () => { pairs.delete(pair); to.destroy(); });
+      from.pipe(to);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(databaseUrl);
+  url.host = `127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+  return {
+    url: url.href,
+    freeze: () => {
+      for (const [inner, outer] of pairs) {
+        inner.unpipe(outer);
+        outer.unpipe(inner);
+      }
+    },
+    close: () => closed(server, pairs),
+  };
+}
+
+function closed(server: Server, pairs: ReadonlySet<readonly [Socket, Socket]>): Promise<void> {
+  for (const [inner] of pairs) inner.destroy();
+  return new Promise((resolve) => { server.close(() => { resolve(); }); });
+}
