@@ -2,7 +2,7 @@ import { Argument, type Command } from 'commander';
 import { accountName } from './account.ts';
 import type { CliContext } from './context.ts';
 import { settingsOptions } from './options.ts';
-import { findProcessor } from './processors.ts';
+import { findProcessor } from '../operator/subjects.ts';
 import { withRuntime } from './runtime.ts';
 import { Failure } from '../model/failure.ts';
 

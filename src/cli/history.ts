@@ -7,7 +7,7 @@ import { formatInstant, instant } from '../model/time.ts';
 import type { CliContext } from './context.ts';
 import { formatOption, settingsOptions, wholeNumber, type FormatFlags } from './options.ts';
 import { render, type Column } from './output.ts';
-import { findProcessor } from './processors.ts';
+import { findProcessor } from '../operator/subjects.ts';
 import { withRuntime } from './runtime.ts';
 
 interface Entry {

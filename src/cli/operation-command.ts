@@ -1,6 +1,6 @@
 import { Argument, Option, type Command } from 'commander';
 import type { z } from 'zod';
-import { fromTexts, kindOf, type RawInput } from '../operator/input.ts';
+import { fromTexts, kindOf, parseInput, type RawInput } from '../operator/input.ts';
 import { runOperation, type Operation } from '../operator/operation.ts';
 import { accountName } from './account.ts';
 import type { CliContext } from './context.ts';
@@ -12,16 +12,14 @@ import { withRuntime } from './runtime.ts';
 import { askServer, serverOf, type Server, type ServerFlags } from './server-client.ts';
 import { watchList, watchPage } from './watch.ts';
 
-/** An operation as a command: its flags are the members of its input, by name. */
+/** An operation as a command: named as it is, with the members of its input as flags. */
 interface CommandBase<Input extends z.ZodObject, Output extends z.ZodType> {
   readonly operation: Operation<Input, Output>;
-  /** `maintenance begin`; groups are made as they are met. */
-  readonly words: string;
   /** Members of the input that are given without a flag, in this order. */
   readonly positional?: readonly (keyof z.input<Input> & string)[];
   /** More for `--help`, above the examples. */
   readonly details?: string;
-  /** Without `  dory `. At least one. */
+  /** Without `dory `. At least one. */
   readonly examples: readonly string[];
   readonly exit?: (output: z.output<Output>) => ExitCode;
 }
@@ -79,6 +77,11 @@ export function listCommand<Input extends z.ZodObject, Item>(program: Command, c
 /** The most that one page may have. */
 const largestPage = 1000;
 
+function firstPage(input: RawInput): RawInput {
+  const { limit } = input;
+  return typeof limit === 'number' ? { ...input, limit: Math.min(limit, largestPage) } : input;
+}
+
 async function allPages<Item>(ask: Ask, input: RawInput): Promise<Item[]> {
   const wanted = typeof input['limit'] === 'number' ? input['limit'] : Number.POSITIVE_INFINITY;
   const items: Item[] = [];
@@ -97,8 +100,8 @@ type Act = (ask: Ask, input: RawInput, flags: OperationFlags) => Promise<void>;
 function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
   program: Command, context: CliContext, given: CommandBase<Input, Output> & { readonly watched?: unknown }, act: Act,
 ): Command {
-  const { operation, words, positional = [], details, examples } = given;
-  const command = commandAt(program, words).description(operation.summary);
+  const { operation, positional = [], details, examples } = given;
+  const command = commandAt(program, operation.name).description(operation.summary);
   for (const name of positional) command.addArgument(argumentOf(operation.input, name));
   for (const name of Object.keys(operation.input.shape)) {
     if (!positional.includes(name) && name !== 'continue') command.addOption(optionOf(operation.input, name));
@@ -112,6 +115,8 @@ function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
   return settingsOptions(command).action(async () => {
     const flags: OperationFlags = command.opts();
     const input = inputOf(operation.input, positional, command.processedArgs, flags);
+    // Before anything is opened.
+    parseInput(operation.input, firstPage(input));
     const server = await serverOf(context, flags);
     await (server === null ? onDatabase(context, command, operation, (ask) => act(ask, input, flags)) : act(onServer(server, operation, command), input, flags));
   });
@@ -130,9 +135,9 @@ function onServer(server: Server, operation: Operation, command: Command): Ask {
   return (input) => askServer(server, operation, input);
 }
 
-/** `maintenance begin`: the command `begin` of the group `maintenance`. */
-function commandAt(program: Command, words: string): Command {
-  const names = words.split(' ');
+/** `maintenance.begin`: the command `begin` of the group `maintenance`, which is made when it is met first. */
+function commandAt(program: Command, name: string): Command {
+  const names = name.split('.');
   const last = names.pop() ?? '';
   const group = names.reduce((above, name) => above.commands.find((command) => command.name() === name) ?? above.command(name), program);
   return group.command(last).copyInheritedSettings(program);

@@ -34,7 +34,7 @@ export interface Caller {
  * Input and output are JSON: lengths of time end in `Ms`, moments are ISO 8601 in UTC, absent is null.
  */
 export interface Operation<Input extends z.ZodObject = z.ZodObject, Output extends z.ZodType = z.ZodType> {
-  /** `maintenance.begin`; unique. */
+  /** `maintenance.begin`: the command's words. Unique. */
   readonly name: string;
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** `/api/v1/maintenance/:scope/:name`: each `:part` is a member of the input; the others come as query (GET, DELETE) or body. */
@@ -60,9 +60,11 @@ export async function runOperation(context: OperatorContext, operation: Operatio
   return operation.run(context, parseInput(operation.input, raw), caller);
 }
 
+const limitError = 'give a whole number from 1 to 1000';
+
 /** Members of the input of every list. */
 export const pageInput = {
-  limit: z.int().min(1).max(1000).default(500).describe('At most so many on one page.'),
+  limit: z.int({ error: limitError }).min(1, { error: limitError }).max(1000, { error: limitError }).default(500).describe('At most so many.'),
   continue: z.string().max(1000).optional().describe('Where to go on: `continue` of the page before.'),
 };
 
