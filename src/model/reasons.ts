@@ -52,7 +52,7 @@ const sentences = {
   'kubernetes-unreachable': (e) => `Kubernetes gives no news of ${text(e, 'node')} (${text(e, 'detail')})`,
   'paused': (e) => `automation is paused by ${text(e, 'by')}: ${text(e, 'why')}`,
   'locked': (e) => `${text(e, 'lock')} is locked by ${text(e, 'owner')} until ${text(e, 'until')}: ${text(e, 'why')}`,
-  'guard-frozen': (e) => `the fleet guard froze failovers: ${text(e, 'failed')} of ${text(e, 'nodes')} nodes failed; dory approve guard lets them go`,
+  'guard-frozen': (e) => `the fleet guard has frozen automation for ${age(e, 'sinceMs')}; dory approve guard lets it go`,
   'guard-rate': (e) => `the fleet is degraded: failovers go at ${text(e, 'rate')}/s`,
   'budget-spent': (e) => `${text(e, 'spent')} of ${text(e, 'allowed')} changes of the last ${age(e, 'windowMs')} are spent; the rest waits`,
   'budget-exceeded': (e) => `${text(e, 'wanted')} processors would leave or be removed at once, and ${text(e, 'allowed')} may; dory approve budget lets them`,
@@ -85,6 +85,8 @@ const sentences = {
 } as const satisfies Record<string, (evidence: Evidence) => string>;
 
 export type ReasonCode = keyof typeof sentences;
+/** Why processors leave a node that failed: the fleet guard watches over these, and the change budget leaves them alone. */
+export const failureReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['heartbeat-stale', 'node-dead', 'node-not-ready', 'node-silent', 'node-detached']);
 export const reasonCodes = Object.keys(sentences) as readonly ReasonCode[];
 
 /** The sentence of a reason, made from its evidence. Names in it come from the database: treat as untrusted text. */
