@@ -98,6 +98,11 @@ export async function release(pool: Pool, lease: Lease, { timing = leaseTiming, 
   );
 }
 
+interface StepDownOptions extends Pick<LeaseOptions, 'timing'> {
+  /** For the record. */
+  readonly reason?: string;
+}
+
 /**
  * Takes the lease away from whoever holds it, from any machine. Its holder can decide nothing from then on, and lets others go
  * first for the time of a lease; if nobody takes it by then, it may again.
@@ -105,7 +110,7 @@ export async function release(pool: Pool, lease: Lease, { timing = leaseTiming, 
  * @returns who led; null if nobody did
  * @throws Failure `database-*`
  */
-export async function stepDown(pool: Pool, by: string, { timing = leaseTiming }: Pick<LeaseOptions, 'timing'> = {}): Promise<Lease | null> {
+export async function stepDown(pool: Pool, by: string, { timing = leaseTiming, reason }: StepDownOptions = {}): Promise<Lease | null> {
   const rows = await leaseQuery<{ holder: string; epoch: string }>(
     pool,
     timing,
@@ -118,10 +123,10 @@ export async function stepDown(pool: Pool, by: string, { timing = leaseTiming }:
          from held where l.only_row = held.only_row
        returning held.holder, held.epoch
      ), told as (
-       insert into dory.events (kind, evidence) select 'leader-resigned', jsonb_build_object('holder', holder, 'epoch', epoch, 'by', $1::text) from freed
+       insert into dory.events (kind, evidence) select 'leader-resigned', jsonb_build_object('holder', holder, 'epoch', epoch, 'by', $1::text, 'reason', $5::text) from freed
      )
      select holder, epoch, pg_notify($3, $4) from freed`,
-    [by, timing.lease, leaderChannel.name, leaderChannel.payload],
+    [by, timing.lease, leaderChannel.name, leaderChannel.payload, reason ?? null],
   );
   const [row] = rows;
   return row === undefined ? null : { holder: row.holder, epoch: Number(row.epoch) };
