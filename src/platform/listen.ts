@@ -17,12 +17,16 @@ export interface ListenOptions {
   readonly channel: string;
   /** The payload; null each time that listening begins, also after a break, in which anything may have been missed. */
   readonly onNotify: (payload: string | null) => void;
+  /** Called each time that the connection breaks, or can't be made. */
+  readonly onBreak?: (failure: unknown) => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
 }
 
 const goodbye = seconds(1);
+/** Who only listens never learns that the other end is gone: so it asks now and then. What it missed until then, the poll finds. */
+const ping = { every: seconds(15), timeout: seconds(5) };
 /** A wake-up may come late: the poll is behind it. */
 const reconnect = { first: millis(500), longest: seconds(30) };
 
@@ -51,7 +55,9 @@ async function listenUntilClosed(options: ListenOptions, signal: AbortSignal): P
         failures = 0;
       });
     } catch (error) {
-      options.log.warn({ err: databaseFailure(error), channel: options.channel }, 'not listening to the database');
+      const failure = databaseFailure(error);
+      options.log.warn({ err: failure, channel: options.channel }, 'not listening to the database');
+      options.onBreak?.(failure);
     }
     failures++;
     await options.clock.sleep(backoff(reconnect, failures, options.random), signal).catch(() => undefined);
@@ -80,10 +86,21 @@ async function listenOnce(options: ListenOptions, closed: Promise<void>, onListe
     onListening();
     options.onNotify(null);
   });
+  const over = new AbortController();
   try {
-    await Promise.race([listening.then(() => broken), broken, closed]);
+    await Promise.race([listening.then(() => keepAsking(client, options.clock, over.signal)), broken, closed]);
   } finally {
+    over.abort();
     await endInTime(client, options.clock);
+  }
+}
+
+/** Rejects when the server does not answer any more; else ends with `signal`. */
+async function keepAsking(client: pg.Client, clock: Clock, signal: AbortSignal): Promise<void> {
+  // A sleep that is cut short is the end.
+  while (await clock.sleep(ping.every, signal).then(() => true, () => false)) {
+    const question: pg.QueryConfig & { readonly query_timeout: number } = { text: 'select 1', query_timeout: ping.timeout };
+    await client.query(question);
   }
 }
 

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { seconds } from '../../../src/model/time.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import { listen, type Listener } from '../../../src/platform/listen.ts';
 import { silentLog } from '../../../src/platform/log.ts';
-import { fixedRandom, hurryingClock, manualClock } from '../../support/clock.ts';
+import { fixedRandom, manualClock } from '../../support/clock.ts';
+import { halfOpenProxy } from '../../support/half-open-proxy.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 
 let db: TestDatabase;
@@ -21,7 +24,7 @@ function listening(url: string): Listener & { readonly next: () => Promise<strin
     if (waiter === undefined) queue.push(payload);
     else waiter(payload);
   };
-  const listener = listen({ url, channel: 'dory', onNotify, clock: hurryingClock(), random: fixedRandom(0), log: silentLog });
+  const listener = listen({ url, channel: 'dory', onNotify, clock: systemClock, random: fixedRandom(0), log: silentLog });
   const next = (): Promise<string | null> => {
     const payload = queue.shift();
     return payload === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(payload);
@@ -67,4 +70,26 @@ test('closing ends the wait for a server that can not be reached', async () => {
   const listener = listen({ url: url.href, channel: 'dory', onNotify: () => expect.unreachable(), clock, random: fixedRandom(1), log: silentLog });
   await clock.asleep();
   await listener.close();
+});
+
+test('a connection whose other end is gone without a word is noticed and opened again', async () => {
+  const proxy = await halfOpenProxy(db.url);
+  // It asks when this clock says so, and waits for the answer by the driver's.
+  const clock = manualClock();
+  const told: unknown[] = [];
+  const listener = listen({ url: proxy.url, channel: 'dory', onNotify: (payload) => told.push(payload), onBreak: (failure) => told.push(failure), clock, random: fixedRandom(0), log: silentLog });
+  await clock.asleep();
+  expect(told).toEqual([null]);
+  proxy.freeze();
+  clock.advance(seconds(15));
+  await vi.waitFor(() => { expect(told).toHaveLength(2); }, { timeout: 20_000 });
+  expect(told[1]).toMatchObject({ code: 'database-unreachable' });
+  // What no server answers: the goodbye; and the pause before the next attempt, which is none here.
+  await vi.waitFor(() => {
+    clock.advance(seconds(1));
+    expect(told).toHaveLength(3);
+  }, { timeout: 20_000 });
+  expect(told[2]).toBeNull();
+  await listener.close();
+  await proxy.close();
 });
