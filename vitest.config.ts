@@ -22,6 +22,14 @@ export default defineConfig({
           globalSetup: 'test/support/postgres-server.ts',
         },
       },
+      {
+        test: {
+          ...project('cluster', 'cluster').test,
+          globalSetup: ['test/support/postgres-server.ts', 'test/support/control-plane-setup.ts'],
+          // A control plane takes both cores of a small machine while it starts.
+          fileParallelism: false,
+        },
+      },
     ],
   },
 });
