@@ -62,9 +62,10 @@ const holdsOf: Readonly<Record<string, readonly ReasonCode[]>> = {
 async function withheld(context: OperatorContext, subject: string): Promise<ProcessorId[] | null> {
   const reasons = holdsOf[subject];
   if (reasons === undefined) return null;
-  const { holds } = plan(await context.observe());
+  const { holds, guard } = plan(await context.observe());
   const covered = holds.filter((hold) => hold.withheld !== null && reasons.includes(hold.reason)).map(({ processorId }) => processorId);
-  if (covered.length > 0) return covered;
+  // A panic may freeze what has not been decided yet.
+  if (covered.length > 0 || (subject === 'guard' && guard.state === 'panic')) return covered;
   throw new Failure('conflict', `Nothing is withheld by the ${subject} now: there is nothing to approve.`, { mend: 'See `dory status` for what waits.' });
 }
 
