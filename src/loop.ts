@@ -12,8 +12,8 @@ import { backoff } from './platform/retry.ts';
 export interface LoopOptions {
   /** Runs a cycle; answers how long until time alone asks for the next one, or null. */
   readonly cycle: () => Promise<Millis | null>;
-  /** Only a leader cycles. */
-  readonly isLeader: () => boolean;
+  /** Only a leader cycles, and only while it can reach what decisions are written to. Wake the loop when that changes. */
+  readonly mayCycle: () => boolean;
   readonly pollInterval: Millis;
   readonly clock: Clock;
   readonly random: Random;
@@ -48,7 +48,7 @@ export function createLoop(options: LoopOptions): Loop {
   const poll = (): Millis => millis(options.pollInterval * (1 - jitter + 2 * jitter * options.random.fraction()));
 
   const once = async (): Promise<Millis> => {
-    if (!options.isLeader()) return poll();
+    if (!options.mayCycle()) return poll();
     try {
       const due = await options.cycle();
       conflicts = 0;

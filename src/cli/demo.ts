@@ -15,7 +15,7 @@ import { tellStory, type Stage } from './demo/chapters.ts';
 import { createNarrator, Reports, type Narrator } from './demo/story.ts';
 import { localRepository } from './git-settings.ts';
 import { serve } from './run.ts';
-import { openRuntime, type Runtime } from './runtime.ts';
+import { openRuntime, type OpenRuntime } from './runtime.ts';
 
 /** Short enough to watch; in proportion as the defaults are. */
 const pace = {
@@ -124,7 +124,7 @@ async function loadExample(pool: Pool, narrator: Narrator): Promise<void> {
 }
 
 /** The server, the stand-in for a cluster, and the story; all of it ends with this call. */
-async function perform(context: CliContext, narrator: Narrator, runtime: Runtime, flags: Flags): Promise<void> {
+async function perform(context: CliContext, narrator: Narrator, runtime: OpenRuntime, flags: Flags): Promise<void> {
   const { pool, settings, clock, log, path } = runtime;
   const done = new AbortController();
   const signal = AbortSignal.any([context.signal, done.signal]);

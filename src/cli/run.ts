@@ -4,18 +4,20 @@ import { cycle, nextWake, type CycleReport, type Stages } from '../cycle.ts';
 import { createLoop, type Loop } from '../loop.ts';
 import { Failure } from '../model/failure.ts';
 import { elapsed, millis, type Millis } from '../model/time.ts';
-import { createLeadership, type Leadership } from '../platform/campaign.ts';
+import type { Leadership } from '../platform/campaign.ts';
+import { leaderChannel } from '../platform/leadership.ts';
 import { listen } from '../platform/listen.ts';
-import { createMetrics, forgetFleet, type Metrics } from '../platform/metrics.ts';
+import { createMetrics, type Metrics } from '../platform/metrics.ts';
 import { nearest } from '../platform/nearest.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
+import { createCandidate } from './candidate.ts';
 import type { CliContext } from './context.ts';
 import { newCycleName, openEngine, type Engine } from './engine.ts';
-import { assertLeading, holderName } from './lease.ts';
+import { assertLeading } from './lease.ts';
 import { measureStages, observeCycle, observeFailure } from './observe-cycle.ts';
 import { settingsOptions } from './options.ts';
 import { printable } from './output.ts';
-import { withRuntime, type Runtime } from './runtime.ts';
+import { withRuntime, type OpenRuntime, type Runtime } from './runtime.ts';
 import { countKinds } from './tell.ts';
 
 export function runCommand(program: Command, context: CliContext): void {
@@ -50,7 +52,7 @@ export interface Serving {
 }
 
 /** Starts everything that runs, until `signal` is aborted. `onReport` is told of each cycle. */
-export async function serve(runtime: Runtime, signal: AbortSignal, onReport: (report: CycleReport) => void): Promise<Serving> {
+export async function serve(runtime: OpenRuntime, signal: AbortSignal, onReport: (report: CycleReport) => void): Promise<Serving> {
   const { clock } = runtime;
   const started = clock.monotonic();
   const metrics = createMetrics({ runtime: true });
@@ -85,17 +87,10 @@ interface Parts {
   readonly stop: () => Promise<void>;
 }
 
-async function start(runtime: Runtime, metrics: Metrics, onReport: (report: CycleReport) => void): Promise<Parts> {
-  const { pool, clock, random, log, settings, databaseUrl } = runtime;
-  const leadership: Leadership = createLeadership({
-    pool, clock, random, log,
-    holder: holderName(runtime),
-    onChange: (lease) => {
-      metrics.leader.set(lease === null ? 0 : 1);
-      if (lease === null) forgetFleet(metrics);
-      loop.wake();
-    },
-  });
+async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: CycleReport) => void): Promise<Parts> {
+  const { clock, random, log, settings, databaseUrl } = runtime;
+  const candidate = createCandidate(runtime, metrics, () => { loop.wake(); });
+  const { leadership, database } = candidate;
   const stages = measureStages(clock, metrics);
   let cycleName = newCycleName(runtime);
   const engine = await openEngine(runtime, {
@@ -105,28 +100,47 @@ async function start(runtime: Runtime, metrics: Metrics, onReport: (report: Cycl
     cycleName: () => cycleName,
   });
   const loop = createLoop({
-    // A database that goes away in the middle of a cycle is no bug.
-    cycle: () => {
+    cycle: async () => {
       stages.begin();
       cycleName = newCycleName(runtime);
-      return oneCycle({ ...runtime, log: log.child({ cycle: cycleName }) }, engine.stages, metrics, onReport).catch((error: unknown) => { throw databaseFailure(error); });
+      database.cycleBegins();
+      try {
+        const due = await oneCycle({ ...runtime, log: log.child({ cycle: cycleName }) }, engine.stages, metrics, onReport);
+        database.cycleEnded(null);
+        return due;
+      } catch (error) {
+        // A database that goes away in the middle of a cycle is no bug.
+        throw databaseFailure(error);
+      }
     },
-    isLeader: () => leadership.current() !== null,
+    mayCycle: () => leadership.current() !== null && database.reachable(),
     pollInterval: settings.pollInterval,
     clock, random,
-    onFailure: (failure) => { tellFailure(runtime, metrics, failure); },
+    onFailure: (failure) => {
+      database.cycleEnded(failure);
+      tellFailure(runtime, metrics, failure);
+    },
   });
   const server = await createServer(runtime, metrics);
-  const onNotify = (): void => {
-    metrics.configWatcherHealthy.set(1);
-    loop.wake();
-  };
-  const listener = listen({ url: databaseUrl, channel: 'dory', clock, random, log, onNotify });
+  const listener = listen({
+    url: databaseUrl, channel: leaderChannel.name, clock, random, log,
+    onNotify: (payload) => {
+      metrics.configWatcherHealthy.set(1);
+      // Null: anything may have been missed.
+      if (payload === null || payload === leaderChannel.payload) leadership.look();
+      loop.wake();
+    },
+    onBreak: () => {
+      metrics.configWatcherHealthy.set(0);
+      metrics.configWatcherErrors.inc();
+    },
+  });
   warnOfIdleSettings(runtime);
   leadership.start();
   const stop = async (): Promise<void> => {
+    // First, for somebody else waits for it.
+    await candidate.stop();
     await listener.close();
-    await leadership.stop();
     await server.close();
     await engine.close();
   };

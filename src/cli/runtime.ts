@@ -4,7 +4,7 @@ import { systemClock, type Clock } from '../platform/clock.ts';
 import { startEmbeddedPostgres } from '../platform/embedded-postgres.ts';
 import { createLog, type Log } from '../platform/log.ts';
 import { migrate, requireMigrated } from '../platform/migrate.ts';
-import { createPool } from '../platform/pg.ts';
+import { createPool, type CuttablePool } from '../platform/pg.ts';
 import { systemRandom, type Random } from '../platform/random.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import { loadSettings } from '../platform/settings.ts';
@@ -23,6 +23,11 @@ export interface Runtime {
   readonly path: string;
 }
 
+/** The runtime of a program that opened its own pool. */
+export interface OpenRuntime extends Runtime {
+  readonly pool: CuttablePool;
+}
+
 /** `migrate`: bring the schema up to date first. `require`: it must be. `none`: whatever it is. */
 type Schema = 'migrate' | 'require' | 'none';
 
@@ -35,7 +40,7 @@ export async function settingsOf(context: CliContext, command: Command): Promise
  * Opens the database (an embedded one where none is named). What is only worth knowing of a service is not logged by a
  * command that a person waits for.
  */
-export async function openRuntime(given: { readonly env: CliContext['env']; readonly flags: SettingFlags }, name: string, schema: Schema): Promise<Runtime & { close(): Promise<void> }> {
+export async function openRuntime(given: { readonly env: CliContext['env']; readonly flags: SettingFlags }, name: string, schema: Schema): Promise<OpenRuntime & { close(): Promise<void> }> {
   const settings = await loadSettings(given);
   const log = createLog({ level: schema !== 'migrate' && settings.logLevel === 'info' ? 'warn' : settings.logLevel });
   const embedded = settings.database.url === null ? await startEmbeddedPostgres({ dataDir: settings.dataDir, log }) : null;
@@ -57,7 +62,7 @@ export async function openRuntime(given: { readonly env: CliContext['env']; read
 }
 
 /** The runtime of a command, closed at its end, whatever happens. */
-export async function withRuntime<T>(context: CliContext, command: Command, schema: Schema, use: (runtime: Runtime) => Promise<T>): Promise<T> {
+export async function withRuntime<T>(context: CliContext, command: Command, schema: Schema, use: (runtime: OpenRuntime) => Promise<T>): Promise<T> {
   const runtime = await openRuntime({ env: context.env, flags: settingFlags(command) }, `dory ${command.name()}`, schema);
   try {
     return await use(runtime);

@@ -20,7 +20,7 @@ async function play(script: readonly (() => Millis | null)[]): Promise<{ slept: 
       if (next === script.length) end.abort();
       return step === undefined ? Promise.reject(new Error('a cycle too many')) : Promise.resolve().then(step);
     },
-    isLeader: () => true, pollInterval, clock, random,
+    mayCycle: () => true, pollInterval, clock, random,
     onFailure: ({ code }) => failures.push(code),
   });
   await loop.run(end.signal);
@@ -38,7 +38,7 @@ function slowLoop(): { loop: Loop; cycles: () => number; endCycle: () => void; c
   const ends: (() => void)[] = [];
   const loop = createLoop({
     cycle: () => new Promise((resolve) => { ends.push(() => { resolve(null); }); }),
-    isLeader: () => true, pollInterval, clock, random,
+    mayCycle: () => true, pollInterval, clock, random,
     onFailure: () => undefined,
   });
   return { loop, clock, cycles: () => ends.length, endCycle: () => { ends.at(-1)?.(); } };
@@ -57,7 +57,7 @@ it('spreads the polls of many instances by a tenth', async () => {
       if (++cycles === 2) end.abort();
       return Promise.resolve(null);
     };
-    await createLoop({ cycle, isLeader: () => true, pollInterval, clock, random: fixedRandom(fraction), onFailure: () => undefined }).run(end.signal);
+    await createLoop({ cycle, mayCycle: () => true, pollInterval, clock, random: fixedRandom(fraction), onFailure: () => undefined }).run(end.signal);
     return clock.slept[0];
   });
   const [least = 0, most = 0] = await Promise.all(pauses);
@@ -158,7 +158,7 @@ it('does nothing while another leads, until it is woken as the leader', async ()
   const end = new AbortController();
   let leads = false;
   const cycle = vi.fn(() => Promise.resolve(null));
-  const loop = createLoop({ cycle, isLeader: () => leads, pollInterval, clock, random, onFailure: () => undefined });
+  const loop = createLoop({ cycle, mayCycle: () => leads, pollInterval, clock, random, onFailure: () => undefined });
   const ended = loop.run(end.signal);
   await clock.asleep();
   clock.advance(pollInterval);
