@@ -9,6 +9,8 @@ alter table dory.node_verdicts add column flaps integer not null default 0;
 -- Of an agent that echoed its placement epoch: until when it may go on without an answer of ours.
 alter table dory.beats add column lease_until timestamptz;
 
+-- How many of a revision's changes count against the change budget.
+alter table dory.revisions add column spent integer not null default 0;
 -- Since when the commit of a revision can be asked for by time: the change budget counts over a window.
 create index revisions_by_time on dory.revisions (decided_at);
 

@@ -1,4 +1,5 @@
 import type { PoolClient } from 'pg';
+import { spending } from '../model/budget.ts';
 import { Failure } from '../model/failure.ts';
 import type { ProcessorSpec, Workload } from '../model/fleet.ts';
 import type { Digest, ProcessorId, RevisionId } from '../model/ids.ts';
@@ -25,9 +26,9 @@ type Row = ReturnType<typeof toRow>;
 export async function writeChanges(client: PoolClient, set: ChangeSet): Promise<void> {
   const rows = set.changes.map((change) => toRow(set, change));
   await client.query(
-    `insert into dory.revisions (id, decided_at, leader_epoch, trigger, inputs_digest, renderer)
-     values ($1, to_timestamp($2::float8 / 1000), $3, $4, $5, $6)`,
-    [set.revision, set.at, set.leaderEpoch, trigger(set.changes), inputsDigest(rows), set.renderer],
+    `insert into dory.revisions (id, decided_at, leader_epoch, trigger, inputs_digest, renderer, spent)
+     values ($1, to_timestamp($2::float8 / 1000), $3, $4, $5, $6, $7)`,
+    [set.revision, set.at, set.leaderEpoch, trigger(set.changes), inputsDigest(rows), set.renderer, set.changes.filter((change) => spending(change) !== null).length],
   );
   await writeWorkloads(client, set, rows);
   for (const batch of inBatches(rows, 5_000)) {

@@ -8,6 +8,8 @@ import { assertLeader } from '../platform/leadership.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { describeUpdates } from './describe.ts';
 import { lockNodes } from './freshest.ts';
+import { guardChanged, writeGuard } from './guard.ts';
+import { holdChanges, writeHolds, type HoldChanges } from './holds.ts';
 import { quarantineChanges, writeQuarantine, type QuarantineChanges } from './quarantine.ts';
 import { writeChanges } from './changes.ts';
 import { writeVerdicts } from './verdicts.ts';
@@ -40,16 +42,24 @@ export interface Decision {
 
 export async function decide(decider: Decider, snapshot: Snapshot, plan: Plan): Promise<Decision> {
   const quarantine = await quarantineChanges(decider.pool, plan.quarantined);
-  if (plan.changes.length === 0 && plan.transitions.length === 0 && quarantine.none) return { revision: null, wrote: false };
+  const holds = await holdChanges(decider.pool, plan);
+  const atRest = plan.changes.length === 0 && plan.transitions.length === 0 && quarantine.none && holds.none;
+  if (atRest && !guardChanged(snapshot.guard, plan.guard)) return { revision: null, wrote: false };
   return inTransaction(decider.pool, { isolation: 'read committed' }, async (client) => {
     await assertLeader(client, decider.leaderEpoch);
     // The default of both columns `cycle`, until the transaction ends.
     await client.query(`select set_config('dory.cycle', $1, true)`, [decider.cycle]);
-    return write(client, decider, snapshot, plan, quarantine);
+    return write(client, decider, snapshot, plan, { quarantine, holds });
   });
 }
 
-async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, plan: Plan, quarantine: QuarantineChanges): Promise<Decision> {
+/** What lasts beside the placements, as far as it changes. */
+interface Standing {
+  readonly quarantine: QuarantineChanges;
+  readonly holds: HoldChanges;
+}
+
+async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, plan: Plan, { quarantine, holds }: Standing): Promise<Decision> {
   const previous = await lockState(client);
   await lockNodes(client, snapshot, plan);
   let revision: RevisionId | null = null;
@@ -62,6 +72,8 @@ async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, p
   }
   await writeVerdicts(client, snapshot.at, plan.transitions, revision);
   await writeQuarantine(client, snapshot.at, quarantine);
+  await writeHolds(client, snapshot.at, holds, revision);
+  if (guardChanged(snapshot.guard, plan.guard)) await writeGuard(client, snapshot.at, plan.guard, revision);
   if (revision !== null) {
     const layout = chooseLayout(decider.layout, snapshot);
     await client.query('update dory.state set version = version + 1, revision = $1, layout = coalesce(layout, $2)', [revision, layout]);

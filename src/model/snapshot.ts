@@ -201,6 +201,7 @@ export interface Approval {
   /** What was approved: `empty-result`, `guard`, `budget`, `move/UUID`, `failback/UUID`. */
   readonly subject: string;
   readonly by: string;
+  readonly at: Instant;
   /** The processors that were listed when it was given, sorted; null: it is not about processors. */
   readonly covers: readonly ProcessorId[] | null;
 }

@@ -9,7 +9,7 @@ export type Controls = Pick<Snapshot, 'policies' | 'approvals' | 'locks' | 'paus
 /** As JSON, with moments in milliseconds: one row, whatever the tables hold. */
 interface Row {
   readonly policies: readonly PolicyRow[];
-  readonly approvals: readonly { readonly subject: string; readonly by: string; readonly covers: readonly ProcessorId[] | null }[];
+  readonly approvals: readonly { readonly subject: string; readonly by: string; readonly at: number; readonly covers: readonly ProcessorId[] | null }[];
   readonly locks: readonly (Omit<MaintenanceLock, 'until' | 'endedAt'> & { readonly until: number; readonly ended_at: number | null })[];
   readonly pause: { readonly paused: boolean; readonly by: string | null; readonly reason: string | null; readonly at: number | null } | null;
   readonly guard: { readonly state: GuardState; readonly since: number; readonly left_panic_at: number | null } | null;
@@ -36,7 +36,7 @@ export async function readControls(client: PoolClient, policy: Policy, fromSetti
   const clocks = Math.max(policy.heartbeatStale, policy.longestWindow, policy.stabilityWindow);
   const { rows } = await client.query<Row>(
     `select (select coalesce(jsonb_agg(to_jsonb(p) order by p.match collate "C"), '[]') from dory.policies p) as policies,
-            (select coalesce(jsonb_agg(jsonb_build_object('subject', a.subject, 'by', a.approved_by,
+            (select coalesce(jsonb_agg(jsonb_build_object('subject', a.subject, 'by', a.approved_by, 'at', ${ms('a.approved_at')},
                        'covers', (select jsonb_agg(id order by id) from unnest(a.covers) as id)) order by a.subject collate "C"), '[]')
                from dory.approvals a where a.expires_at > now()) as approvals,
             (select coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'scope', l.scope, 'subject', l.subject, 'owner', l.owner, 'reason', l.reason,
@@ -45,16 +45,14 @@ export async function readControls(client: PoolClient, policy: Policy, fromSetti
                from dory.locks l where coalesce(l.ended_at, l.expires_at) > now() - $1 * interval '1 ms') as locks,
             (select jsonb_build_object('paused', paused, 'by', changed_by, 'reason', reason, 'at', ${ms('changed_at')}) from dory.pause) as pause,
             (select jsonb_build_object('state', state, 'since', ${ms('since')}, 'left_panic_at', ${ms('left_panic_at')}) from dory.guard) as guard,
-            (select count(*) from dory.revisions r join dory.changes c on c.revision = r.id
-              where r.decided_at > now() - $2 * interval '1 ms'
-                and (c.kind in ('stop', 'update', 'remove') and c.reason in ('home-changed', 'spec-changed', 'row-removed'))) as spent`,
+            (select coalesce(sum(spent), 0) from dory.revisions where decided_at > now() - $2 * interval '1 ms') as spent`,
     [clocks, policy.budget.window],
   );
   const [row] = rows;
   if (row === undefined) throw new Error('observe: the controls returned no row');
   return {
     policies: mergePolicies(fromSettings, row.policies.map(toOverride)),
-    approvals: row.approvals,
+    approvals: row.approvals.map(({ at, ...approval }) => ({ ...approval, at: instant(at) })),
     locks: row.locks.map(({ ended_at: endedAt, until, ...lock }) => ({ ...lock, until: instant(until), endedAt: moment(endedAt) })),
     pause: toPause(row.pause),
     guard: row.guard === null ? null : toGuard(row.guard),

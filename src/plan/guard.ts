@@ -3,7 +3,6 @@ import type { GuardVerdict } from '../model/plan.ts';
 import type { Evidence, ReasonCode } from '../model/reasons.ts';
 import type { GuardState, Intake, Policy, RecordedGuard, Verdict } from '../model/snapshot.ts';
 import { elapsed, instant, latest, type Instant } from '../model/time.ts';
-import { answeredNodes } from './approvals.ts';
 import { tokensAt } from './bucket.ts';
 import type { NodeHealth } from './health.ts';
 import { lockOfNode } from './locks.ts';
@@ -166,10 +165,10 @@ function fallen(late: number, nodes: number): Finding {
 
 /** Null when it is over. Only beats prove that intake is back: that a receiver is up again does not. */
 function stillPanic(world: World, before: RecordedGuard, watched: readonly WatchedNode[]): Finding | null {
-  const { at, intake, policy } = world.snapshot;
+  const { at, intake, policy, approvals } = world.snapshot;
   if (!intake.covered) return { state: 'panic', reason: 'intake-down', evidence: { detail: intake.detail } };
-  const answered = answeredNodes(world.snapshot);
-  const nodes = watched.filter(({ id }) => !answered(id));
+  const answer = approvals.find(({ subject }) => subject === 'guard');
+  const nodes = answer === undefined ? watched : watched.filter((node) => !wasTroubled(node, answer.at, policy));
   const from = instant(before.since - policy.guard.window);
   const heard = beatingSince(nodes, from, at - policy.heartbeatStale);
   const late = heard.filter(({ beat }) => elapsed(beat, at) > policy.guard.lateBeat);
@@ -178,4 +177,10 @@ function stillPanic(world: World, before: RecordedGuard, watched: readonly Watch
   const { state } = classify(failed, watched, policy);
   if (state === 'calm' || state === 'site-out') return null;
   return { state: 'panic', reason: 'guard-panic', evidence: { failed: failed.length, nodes: watched.length, windowMs: policy.guard.window } };
+}
+
+/** What a person saw who let the guard's freeze end: a node that had failed by then, or was late. */
+function wasTroubled({ verdict, since, beat }: WatchedNode, answeredAt: Instant, { guard }: Policy): boolean {
+  if (failing.has(verdict)) return since <= answeredAt;
+  return beat !== null && elapsed(beat, answeredAt) > guard.lateBeat;
 }

@@ -85,7 +85,7 @@ function act(world: World, step: Step): void {
   for (const name of step.break ?? []) processor(world, name).broken = true;
   for (const name of step.mend ?? []) processor(world, name).broken = false;
   for (const name of step.remove ?? []) world.processors.delete(name);
-  for (const subject of step.approve ?? []) world.approved.add(subject);
+  for (const subject of step.approve ?? []) world.approve(subject);
   if (step.intake === 'down') world.coveredSince = null;
   if (step.remote !== undefined) world.remoteUp = step.remote === 'up';
   for (const [name, behaviour] of Object.entries(step.agents ?? {})) {

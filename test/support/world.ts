@@ -1,10 +1,11 @@
+import { spending } from '../../src/model/budget.ts';
 import type { EdgeNode, NodeAppSwitch, ProcessorSpec, Quarantined, Workload } from '../../src/model/fleet.ts';
 import type { Digest, Epoch, NodeId, NodeName, OrganizationId, ProcessorId, RevisionId, TemplateId } from '../../src/model/ids.ts';
 import { byText } from '../../src/model/ids.ts';
 import { known, unknown } from '../../src/model/observed.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import { placementAfter, type Plan } from '../../src/model/plan.ts';
-import type { NodeSignals, Policy, RecordedVerdict, Snapshot, AgentSignals } from '../../src/model/snapshot.ts';
+import type { AgentSignals, Approval, MaintenanceLock, NodeSignals, Pause, Policy, RecordedGuard, RecordedVerdict, Snapshot } from '../../src/model/snapshot.ts';
 import { instant, millis, type Instant } from '../../src/model/time.ts';
 import { noControls } from '../../src/observe/controls.ts';
 import { digestText } from '../../src/platform/digest.ts';
@@ -19,6 +20,7 @@ export interface NodeDefinition {
   failoverEnabled?: boolean;
   architecture?: string;
   gpu?: boolean;
+  site?: string;
 }
 
 export interface ProcessorDefinition {
@@ -52,7 +54,12 @@ export class World {
   readonly nodes = new Map<string, NodeState>();
   readonly processors = new Map<string, ProcessorDefinition & { release: number; broken: boolean }>();
   readonly switchesOff = new Set<string>();
-  readonly approved = new Set<string>();
+  readonly approvals = new Map<string, Approval>();
+  locks: readonly MaintenanceLock[] = [];
+  pause: Pause = noControls.pause;
+  guard: RecordedGuard | null = null;
+  /** When changes that count against the budget were decided, and how many. */
+  readonly spendings: { readonly at: Instant; readonly changes: number }[] = [];
   readonly placements = new Map<string, Placement>();
   readonly retired = new Map<string, Epoch>();
   readonly stops = new Map<string, StopState>();
@@ -78,6 +85,21 @@ export class World {
     const node = this.nodes.get(name);
     if (node === undefined) throw new Error(`no node ${name} in this world`);
     return node;
+  }
+
+  approve(subject: string, covers: readonly string[] | null = null): void {
+    this.approvals.set(subject, { subject, by: 'ann', at: this.now, covers: covers as readonly ProcessorId[] | null });
+  }
+
+  /** Locks a node, a processor or a template, by name. */
+  lock(scope: MaintenanceLock['scope'], name: string, ms: number): void {
+    const lock = { id: this.locks.length + 1, scope, subject: name, owner: 'ann', reason: 'works on it', until: instant(this.now + ms), endedAt: null };
+    this.locks = [...this.locks, lock];
+  }
+
+  /** Ends all locks on it. */
+  unlock(name: string): void {
+    this.locks = this.locks.map((lock) => (lock.subject === name ? { ...lock, endedAt: this.now } : lock));
   }
 
   /** Lets time pass; who beats, has beaten at its end. */
@@ -127,13 +149,22 @@ export class World {
       intake: this.coveredSince === null ? { covered: false, detail: 'receivers are down' } : { covered: true, since: this.coveredSince, until: this.now },
       policy: this.policy,
       ...noControls,
-      approvals: [...this.approved].sort().map((subject) => ({ subject, by: 'ann', covers: null })),
+      approvals: [...this.approvals.values()].sort((a, b) => byText(a.subject, b.subject)),
+      locks: this.locks.map((lock) => (lock.endedAt === null && lock.until <= this.now ? { ...lock, endedAt: lock.until } : lock)),
+      pause: this.pause,
+      guard: this.guard,
+      spent: this.spendings.filter(({ at }) => at > this.now - this.policy.budget.window).reduce((sum, { changes }) => sum + changes, 0),
     };
   }
 
   /** What `decide` and `commit` do with a plan, as far as the next snapshot shows it. */
   apply(plan: Plan): void {
     if (plan.changes.length > 0) this.revision += 1;
+    this.spendings.push({ at: plan.at, changes: plan.changes.filter((change) => spending(change) !== null).length });
+    if (this.guard !== null || plan.guard.state !== 'calm') {
+      const { state, since, leftPanicAt } = plan.guard;
+      this.guard = { state, since, leftPanicAt };
+    }
     for (const change of plan.changes) {
       const name: string = change.processorId;
       const after = placementAfter(change, this.revision as RevisionId, plan.at);
@@ -168,7 +199,7 @@ export class World {
       failoverTarget: (definition.failoverTarget ?? null) as NodeId | null,
       architecture: definition.architecture ?? null,
       gpu: definition.gpu ?? null,
-      site: null,
+      site: definition.site ?? null,
     }));
   }
 

@@ -1,0 +1,121 @@
+import type { Pool, PoolClient } from 'pg';
+import type { ProcessorId, RevisionId } from '../model/ids.ts';
+import type { Hold, Plan } from '../model/plan.ts';
+import { targetName } from '../model/placement.ts';
+import type { Evidence } from '../model/reasons.ts';
+import type { Instant } from '../model/time.ts';
+import { inBatches } from '../platform/pg.ts';
+
+/** What `dory.holds` must be told, beside locks that ran out and nobody ended. */
+export interface HoldChanges {
+  readonly none: boolean;
+  /** New, or for another reason than before. That evidence grows older is no change. */
+  readonly begun: readonly Hold[];
+  /** With the reason that is over. */
+  readonly ended: readonly { readonly processorId: ProcessorId; readonly reason: string }[];
+  readonly locksRanOut: boolean;
+}
+
+/** Compares with what is recorded; reads only. */
+export async function holdChanges(pool: Pool, { holds, refusals }: Pick<Plan, 'holds' | 'refusals'>): Promise<HoldChanges> {
+  const { rows } = await pool.query<[ProcessorId | null, string, boolean]>({
+    text: `select processor_id, reason, needs_person from dory.holds
+           union all select null, 'locks', exists (select from dory.locks where ended_at is null and expires_at <= now())`,
+    rowMode: 'array',
+  });
+  const recorded = new Map<ProcessorId, readonly [reason: string, needsPerson: boolean]>();
+  let locksRanOut = false;
+  for (const [processorId, reason, flag] of rows) {
+    if (processorId === null) locksRanOut = flag;
+    else recorded.set(processorId, [reason, flag]);
+  }
+  // Where everything is refused, nothing was asked of single processors: what held them may hold them still.
+  if (refusals.length > 0) return { none: !locksRanOut, begun: [], ended: [], locksRanOut };
+  const begun = holds.filter(({ processorId, reason, needsPerson }) => {
+    const before = recorded.get(processorId);
+    return before?.[0] !== reason || before[1] !== needsPerson;
+  });
+  for (const { processorId } of holds) recorded.delete(processorId);
+  const ended = [...recorded].map(([processorId, [reason]]) => ({ processorId, reason }));
+  return { none: begun.length === 0 && ended.length === 0 && !locksRanOut, begun, ended, locksRanOut };
+}
+
+export async function writeHolds(client: PoolClient, at: Instant, { begun, ended, locksRanOut }: HoldChanges, revision: RevisionId | null): Promise<void> {
+  for (const batch of inBatches(begun, 5_000)) {
+    await client.query(
+      `insert into dory.holds (processor_id, since, reason, evidence, needs_person)
+       select processor_id, to_timestamp($2::float8 / 1000), reason, evidence, needs_person
+         from jsonb_to_recordset($1::jsonb) as r (processor_id uuid, reason text, evidence jsonb, needs_person boolean)
+       on conflict (processor_id) do update
+          set since = excluded.since, reason = excluded.reason, evidence = excluded.evidence, needs_person = excluded.needs_person`,
+      [JSON.stringify(batch.map((hold) => ({ processor_id: hold.processorId, reason: hold.reason, evidence: evidenceOf(hold), needs_person: hold.needsPerson }))), at],
+    );
+  }
+  for (const batch of inBatches(ended, 5_000)) {
+    await client.query('delete from dory.holds where processor_id = any($1::uuid[])', [batch.map(({ processorId }) => processorId)]);
+  }
+  const events = [
+    ...eventsOf('held', begun.map((hold) => ({ processorId: hold.processorId, reason: hold.reason, evidence: evidenceOf(hold) }))),
+    ...eventsOf('hold-ended', ended.map((hold) => ({ ...hold, evidence: {} }))),
+  ];
+  if (events.length > 0) {
+    await client.query(
+      `insert into dory.events (at, kind, processor_id, reason, evidence, revision)
+       select to_timestamp($2::float8 / 1000), kind, processor_id, reason, evidence, $3
+         from jsonb_to_recordset($1::jsonb) as r (kind text, processor_id uuid, reason text, evidence jsonb)`,
+      [JSON.stringify(events), at, revision],
+    );
+  }
+  if (locksRanOut) await endLocks(client);
+}
+
+/** With what would have happened, where it is known: a hold of automation is a record of its intention. */
+function evidenceOf({ evidence, withheld }: Hold): Evidence {
+  if (withheld === null) return evidence;
+  return { ...evidence, withheld: withheld.kind, because: withheld.reason, to: withheld.after === null ? null : targetName(withheld.after.target) };
+}
+
+interface HoldEvent {
+  readonly processorId: ProcessorId;
+  readonly reason: string;
+  readonly evidence: Evidence;
+}
+
+interface EventRow {
+  readonly kind: string;
+  /** Null: of as many as the evidence says. */
+  readonly processor_id: ProcessorId | null;
+  readonly reason: string;
+  readonly evidence: Evidence;
+}
+
+/** A page of events is read; a pause of a whole fleet, one line a processor, is not. */
+const mostEventsOfOneReason = 100;
+
+function eventsOf(kind: string, holds: readonly HoldEvent[]): readonly EventRow[] {
+  const byReason = new Map<string, HoldEvent[]>();
+  for (const hold of holds) {
+    const own = byReason.get(hold.reason);
+    if (own === undefined) byReason.set(hold.reason, [hold]);
+    else own.push(hold);
+  }
+  return [...byReason].flatMap(([reason, own]): readonly EventRow[] => {
+    const [first] = own;
+    if (own.length <= mostEventsOfOneReason || first === undefined) {
+      return own.map(({ processorId, evidence }) => ({ kind, processor_id: processorId, reason, evidence }));
+    }
+    return [{ kind, processor_id: null, reason, evidence: { ...first.evidence, processors: own.length } }];
+  });
+}
+
+/** A lock that ran out ends when it said, and is told once. */
+async function endLocks(client: PoolClient): Promise<void> {
+  await client.query(
+    `with ended as (
+       update dory.locks set ended_at = expires_at where ended_at is null and expires_at <= now() returning scope, subject, name, owner, reason, expires_at)
+     insert into dory.events (at, kind, node_id, processor_id, evidence)
+     select expires_at, 'lock-expired', case scope when 'node' then subject end, case scope when 'processor' then subject end,
+            jsonb_build_object('lock', scope || '/' || name, 'owner', owner, 'reason', reason)
+       from ended`,
+  );
+}
