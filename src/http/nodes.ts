@@ -39,10 +39,22 @@ export interface NodeRegistry {
    * keeps its id, which processors refer to, and returns to service: the one way back, since no heartbeat is one.
    * @throws Failure as `databaseFailure` maps it
    */
-  register(registration: Registration): Promise<NodeOutcome>;
-  /** Takes a node out of service for good; the reconciler moves its processors. @throws Failure as `databaseFailure` maps it */
-  decommission(reference: NodeReference): Promise<NodeOutcome>;
+  register(registration: Registration, word?: Word | null): Promise<NodeOutcome>;
+  /**
+   * Takes a node out of service for good; the reconciler moves its processors.
+   * @throws Failure as `databaseFailure` maps it, and what `mayLeave` throws
+   */
+  decommission(reference: NodeReference, word?: Word | null): Promise<NodeOutcome>;
 }
+
+/** Who did it and why, for the record; those who send no token are not known. */
+export interface Word {
+  readonly by: string;
+  readonly reason: string;
+}
+
+/** Throws where a node must not leave now; in the transaction in which it would. */
+export type MayLeave = (client: PoolClient, node: { readonly id: string; readonly name: string }, word: Word | null) => Promise<void>;
 
 const uuid = z.uuid({ error: 'Send a uuid, or leave it out.' }).transform((id) => id.toLowerCase());
 const registrationSchema = z.object(
@@ -75,23 +87,23 @@ export function parseReference(body: unknown): Parsed<NodeReference> {
   return { ok: true, value: { by: 'name', name: name ?? '', organizationId: organization_id ?? null } };
 }
 
-export function createNodeRegistry(pool: Pool): NodeRegistry {
+export function createNodeRegistry(pool: Pool, mayLeave: MayLeave = () => Promise.resolve()): NodeRegistry {
   return {
-    register: async (registration) => {
+    register: async (registration, word = null) => {
       try {
-        return await inTransaction(pool, {}, (client) => register(client, registration));
+        return await inTransaction(pool, {}, (client) => register(client, registration, word));
       } catch (error) {
         return refusedByTable(error, registration);
       }
     },
-    decommission: (reference) => inTransaction(pool, {}, (client) => decommission(client, reference)),
+    decommission: (reference, word = null) => inTransaction(pool, {}, (client) => decommission(client, reference, word, mayLeave)),
   };
 }
 
 const columns = 'id, organization_id, name, status, failover_enabled, failover_target_node_id, last_heartbeat_at';
 const decommissioned = 'decommissioned';
 
-async function register(client: PoolClient, registration: Registration): Promise<NodeOutcome> {
+async function register(client: PoolClient, registration: Registration, word: Word | null): Promise<NodeOutcome> {
   const { name, organizationId, failoverEnabled } = registration;
   // The table has no unique constraint of ours: two registrations of one node at once must not make two.
   await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`dory.edge_nodes ${organizationId ?? ''} ${name}`]);
@@ -102,7 +114,7 @@ async function register(client: PoolClient, registration: Registration): Promise
       `insert into edge_nodes (organization_id, name, status, failover_enabled) values ($1, $2, 'offline', coalesce($3::boolean, true)) returning ${columns}`,
       [organizationId, name, failoverEnabled],
     );
-    return registered(client, rows);
+    return registered(client, rows, word);
   }
   if (there.status === decommissioned) {
     // What it said before it left says nothing about the node that comes back.
@@ -111,20 +123,20 @@ async function register(client: PoolClient, registration: Registration): Promise
         where id = $1 returning ${columns}`,
       [there.id, failoverEnabled],
     );
-    return registered(client, rows);
+    return registered(client, rows, word);
   }
   if (failoverEnabled === null || failoverEnabled === (there.failover_enabled ?? true)) return { kind: 'unchanged', node: there };
   const mend = `The node is registered with ${String(there.failover_enabled ?? true)}: leave the field out, or change edge_nodes.failover_enabled.`;
   return { kind: 'conflict', problem: { field: 'failover_enabled', value: String(failoverEnabled), mend } };
 }
 
-async function registered(client: PoolClient, rows: readonly NodeRow[]): Promise<NodeOutcome> {
+async function registered(client: PoolClient, rows: readonly NodeRow[], word: Word | null): Promise<NodeOutcome> {
   const node = only(rows);
-  await record(client, node, 'registered');
+  await record(client, node, 'registered', word);
   return { kind: 'created', node };
 }
 
-async function decommission(client: PoolClient, reference: NodeReference): Promise<NodeOutcome> {
+async function decommission(client: PoolClient, reference: NodeReference, word: Word | null, mayLeave: MayLeave): Promise<NodeOutcome> {
   const found =
     reference.by === 'id'
       ? await find(client, 'id = $1', [reference.id])
@@ -135,9 +147,10 @@ async function decommission(client: PoolClient, reference: NodeReference): Promi
   if (inService.length > 1) {
     return { kind: 'conflict', problem: { field: 'name', value: JSON.stringify(node.name), mend: 'Several nodes have this name: send the id.' } };
   }
+  await mayLeave(client, node, word);
   const { rows } = await client.query<NodeRow>(`update edge_nodes set status = $2 where id = $1 returning ${columns}`, [node.id, decommissioned]);
   const after = only(rows);
-  await record(client, after, 'decommissioned');
+  await record(client, after, 'decommissioned', word);
   return { kind: 'changed', node: after };
 }
 
@@ -148,8 +161,8 @@ async function find(client: PoolClient, condition: string, values: readonly (str
 }
 
 /** In both logs, and the loop is woken. */
-async function record(client: PoolClient, node: NodeRow, what: 'registered' | 'decommissioned'): Promise<void> {
-  const details = JSON.stringify({ name: node.name, organization_id: node.organization_id, failover_enabled: node.failover_enabled });
+async function record(client: PoolClient, node: NodeRow, what: 'registered' | 'decommissioned', word: Word | null): Promise<void> {
+  const details = JSON.stringify({ name: node.name, organization_id: node.organization_id, failover_enabled: node.failover_enabled, ...word });
   await client.query(`insert into edge_node_events (edge_node_id, event_type, details) values ($1, $2, $3)`, [node.id, `node_${what}`, details]);
   await client.query(`insert into dory.events (kind, node_id, evidence) values ($1, $2, $3)`, [`node-${what}`, node.id, details]);
   await client.query(`select pg_notify('dory', 'edge_nodes')`);
