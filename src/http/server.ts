@@ -6,7 +6,8 @@ import type { Metrics } from '../platform/metrics.ts';
 import type { Health } from './health.ts';
 import { directives, messages, parseBeat, type FieldProblem, type HeartbeatAnswer, type Parsed } from './heartbeat.ts';
 import type { HeartbeatIntake } from './intake.ts';
-import { parseReference, parseRegistration, type NodeOutcome, type NodeRegistry } from './nodes.ts';
+import { parseReference, parseRegistration, type NodeOutcome, type NodeRegistry, type Word } from './nodes.ts';
+import { addOperatorApi, callerOf, isOperatorPath, methodsAt, sendProblem, statuses, type OperatorApi } from './operator-api.ts';
 
 interface HttpServerOptions {
   readonly intake: HeartbeatIntake;
@@ -16,6 +17,8 @@ interface HttpServerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: HttpLimits;
+  /** Null: there is none. */
+  readonly operator?: OperatorApi | null;
 }
 
 interface HttpLimits {
@@ -61,7 +64,7 @@ class Refusal extends Error {
 
 /** The HTTP server, not listening yet. Errors are `{"error": code, "message": …, "problems": [{"field", "value", "mend"}]}`. */
 export function createHttpServer(options: HttpServerOptions): FastifyInstance {
-  const { limits } = options;
+  const { limits, operator = null } = options;
   const app = fastify({
     bodyLimit: limits.bodyBytes,
     requestTimeout: limits.requestTimeoutMs,
@@ -74,6 +77,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   answerErrors(app, options);
   addProbes(app, options);
   addEdgeApi(app, options);
+  if (operator !== null) addOperatorApi(app, operator, options.log);
   return app;
 }
 
@@ -89,13 +93,16 @@ function acceptJson(app: FastifyInstance): void {
   });
 }
 
-function answerErrors(app: FastifyInstance, { metrics, log, limits }: HttpServerOptions): void {
+function answerErrors(app: FastifyInstance, { metrics, log, limits, operator = null }: HttpServerOptions): void {
   const unmatched = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const path = request.url.split('?', 1)[0] ?? '';
-    const allowed = methods.get(path);
-    if (allowed === undefined) return refuse(reply, new Refusal(404, 'not-found', `There is nothing at ${path.slice(0, 200)}.`));
-    const refusal = new Refusal(405, 'method-not-allowed', `${path} takes ${allowed}, not ${request.method}.`);
-    return refuse(reply.header('allow', allowed), refusal);
+    const allowed = methods.get(path) ?? methodsAt(operator, path);
+    const refusal = allowed === null
+      ? new Refusal(404, 'not-found', `There is nothing at ${path.slice(0, 200)}.`)
+      : new Refusal(405, 'method-not-allowed', `${path.slice(0, 200)} takes ${allowed}, not ${request.method}.`);
+    if (allowed !== null) void reply.header('allow', allowed);
+    if (!isOperatorPath(path)) return refuse(reply, refusal);
+    return sendProblem(reply, { status: refusal.statusCode, code: refusal.code, detail: refusal.message });
   };
   // Before the body is read, so that no body, however large or broken, hides the answer.
   app.addHook('onRequest', async (request, reply) => (request.is404 ? unmatched(request, reply) : undefined));
@@ -107,6 +114,8 @@ function answerErrors(app: FastifyInstance, { metrics, log, limits }: HttpServer
     if (error instanceof Refusal) return refuse(reply, error);
     if (status === 413) return refuse(reply, new Refusal(413, 'body-too-large', `The body is larger than ${String(limits.bodyBytes)} bytes.`));
     if (status < 500) return refuse(reply, new Refusal(status, 'invalid-request', error.message));
+    const refused = error instanceof Failure ? statuses[error.code] : undefined;
+    if (refused !== undefined) return refuse(reply, new Refusal(refused, error.code ?? '', error.message));
     log.error({ err: error, method: request.method, path: request.url }, 'a request failed');
     if (!(error instanceof Failure)) return refuse(reply, new Refusal(500, 'internal', 'The request failed; the log says why.'));
     return refuse(reply.header('retry-after', '5'), new Refusal(503, error.code, error.message));
@@ -127,13 +136,22 @@ function addProbes(app: FastifyInstance, { health, metrics }: HttpServerOptions)
   });
 }
 
-function addEdgeApi(app: FastifyInstance, { intake, nodes, clock }: HttpServerOptions): void {
+function addEdgeApi(app: FastifyInstance, { intake, nodes, clock, operator = null }: HttpServerOptions): void {
   app.post(paths.heartbeat, async (request) => {
     const answer = await intake.record(accepted(parseBeat(request.body)));
     return heartbeatBody(answer, clock.now() / 1000);
   });
-  app.post(paths.register, async (request, reply) => nodeReply(reply, await nodes.register(accepted(parseRegistration(request.body)))));
-  app.post(paths.decommission, async (request, reply) => nodeReply(reply, await nodes.decommission(accepted(parseReference(request.body)))));
+  // Existing clients send no token, and nobody asks for one unless a setting says so.
+  const wordOf = async ({ headers }: FastifyRequest): Promise<Word | null> =>
+    operator?.requireTokenForNodes === true ? { by: await callerOf(headers.authorization, operator.authenticate), reason: 'over the edge API' } : null;
+  app.post(paths.register, async (request, reply) => {
+    const word = await wordOf(request);
+    return nodeReply(reply, await nodes.register(accepted(parseRegistration(request.body)), word));
+  });
+  app.post(paths.decommission, async (request, reply) => {
+    const word = await wordOf(request);
+    return nodeReply(reply, await nodes.decommission(accepted(parseReference(request.body)), word));
+  });
 }
 
 function accepted<T>(parsed: Parsed<T>): T {

@@ -145,6 +145,8 @@ export const settingsSchema = z.strictObject({
   http: z.strictObject({
     host: anyText('an address').describe('Address that the HTTP server listens on.'),
     port: whole(0, 65_535).describe('Its port; 0 takes a free one.'),
+    requireTokenForReads: yesOrNo().describe('Whether what only shows something takes the token of an operator.'),
+    requireTokenForNodes: yesOrNo().describe('Whether registering and decommissioning nodes over the edge API takes the token of an operator.'),
   }),
   git,
   imagePullSecret: objectName().describe('Secret with which images are pulled.'),
