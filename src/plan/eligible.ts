@@ -2,7 +2,9 @@ import type { ProcessorSpec, Workload } from '../model/fleet.ts';
 import type { NodeId, NodeName } from '../model/ids.ts';
 import { sameTarget, targetName, type Placement, type Target } from '../model/placement.ts';
 import type { Evidence, ReasonCode, Rejection } from '../model/reasons.ts';
+import type { ProcessorPolicy } from '../model/snapshot.ts';
 import type { World } from './world.ts';
+import { isFailed } from './flaps.ts';
 import type { NodeHealth } from './health.ts';
 
 /**
@@ -23,12 +25,13 @@ export interface Subject {
   readonly current: Placement | null;
   /** The health of its home node; null for a managed home. */
   readonly home: NodeHealth | null;
+  readonly policy: ProcessorPolicy;
 }
 
 type Objection = readonly [ReasonCode, Evidence] | null;
 type Rule = (subject: Subject, candidate: Candidate) => Objection;
 
-const rules: readonly Rule[] = [nodeExists, nodeFit, switchesOn, statePortable, hasGpu, hasArchitecture];
+const rules: readonly Rule[] = [nodeExists, nodeFit, nodeTakesPods, switchesOn, statePortable, hasGpu, hasArchitecture];
 
 export function objectionTo(subject: Subject, candidate: Candidate): Rejection | null {
   for (const rule of rules) {
@@ -38,13 +41,16 @@ export function objectionTo(subject: Subject, candidate: Candidate): Rejection |
   return null;
 }
 
-/** In order of preference: home, the home's failover target, the managed pool. */
-export function candidates({ world, spec, home }: Subject): readonly Candidate[] {
+/** In order of preference: home, then as the policy orders them. */
+export function candidates({ world, spec, home, policy }: Subject): readonly Candidate[] {
   const managed: Target = { kind: 'managed' };
   if (spec.home.kind === 'managed') return [{ target: managed, role: 'home', health: null }];
   const list = [edgeCandidate(world, spec.home.nodeId, 'home')];
-  if (home !== null && home.node.failoverTarget !== null) list.push(edgeCandidate(world, home.node.failoverTarget, 'refuge'));
-  list.push({ target: managed, role: 'refuge', health: null });
+  const failoverTarget = home?.node.failoverTarget ?? null;
+  for (const kind of policy.targets) {
+    if (kind === 'managed') list.push({ target: managed, role: 'refuge', health: null });
+    else if (failoverTarget !== null) list.push(edgeCandidate(world, failoverTarget, 'refuge'));
+  }
   return list;
 }
 
@@ -63,13 +69,28 @@ function nodeExists(_: Subject, { target, health }: Candidate): Objection {
   return target.kind === 'edge' && health === null ? ['node-missing', { node: target.nodeId }] : null;
 }
 
-/** A refuge must be known to be well, and so must a home to return to. A first placement waits for nothing but a lost node. */
+/**
+ * A refuge must be known to be well, and so must a home to return to: by both signals, where there are two. A first
+ * placement waits for nothing but a failed node.
+ */
 function nodeFit({ current }: Subject, { role, health, target }: Candidate): Objection {
-  if (health === null || health.verdict === 'healthy') return null;
+  if (health === null || (health.verdict === 'healthy' && health.sure)) return null;
   const stays = current !== null && sameTarget(current.target, target);
   const mayBeUnknown = role === 'home' && (current === null || stays);
-  if (mayBeUnknown && (health.verdict === 'unknown' || health.verdict === 'returning')) return null;
+  if (mayBeUnknown && !isFailed(health.verdict) && health.verdict !== 'decommissioned') return null;
   return [health.reason, health.evidence];
+}
+
+/** What the manifests of edge pods tolerate. */
+const toleratedTaint = 'edge-node=true';
+const gpuTaint = 'nvidia.com/gpu';
+
+/** A cordoned or tainted node keeps what it has. A first placement waits there for its node, as it would without Dory. */
+function nodeTakesPods({ current, workload }: Subject, { role, health, target }: Candidate): Objection {
+  if (health === null || (current === null ? role === 'home' : sameTarget(current.target, target))) return null;
+  const wantsGpu = workload.resources.gpuLimit !== null;
+  const taint = health.condition?.taints.find((each) => each !== toleratedTaint && !(wantsGpu && each.split('=')[0] === gpuTaint));
+  return taint === undefined ? null : ['node-tainted', { node: health.node.name, taint }];
 }
 
 function switchesOn({ world, workload, home }: Subject, { role }: Candidate): Objection {
@@ -83,22 +104,27 @@ function switchesOn({ world, workload, home }: Subject, { role }: Candidate): Ob
   }
 }
 
-function statePortable({ workload, current }: Subject, { target, role }: Candidate): Objection {
-  if (workload.stateBackend === 'configmap' || workload.stateBackend === 's3') return null;
+function statePortable({ workload, current, policy }: Subject, { target, role }: Candidate): Objection {
+  if (!staysOnNode(workload) || policy.stateLoss === 'accept') return null;
   const stays = current === null ? role === 'home' : sameTarget(current.target, target);
   return stays ? null : ['state-not-portable', { backend: workload.stateBackend }];
 }
 
+/** Its state is where its pod is, and nowhere else. */
+export function staysOnNode({ stateBackend }: Workload): boolean {
+  return stateBackend === 'local' || stateBackend === 'pvc';
+}
+
 function hasGpu({ workload, world }: Subject, { target, role, health }: Candidate): Objection {
   if (workload.resources.gpuLimit === null || role === 'home') return null;
-  const has = target.kind === 'managed' ? world.snapshot.policy.managedPool.gpu : health?.node.gpu;
+  const has = target.kind === 'managed' ? world.snapshot.policy.managedPool.gpu : (health?.node.gpu ?? health?.condition?.gpu);
   // Unknown is not "none": the operator named this failover target.
   return has === false ? ['gpu-missing', { target: targetName(target) }] : null;
 }
 
 function hasArchitecture({ workload, world }: Subject, { target, role, health }: Candidate): Objection {
   if (workload.architectures.length === 0 || role === 'home') return null;
-  const own = health?.node.architecture ?? null;
+  const own = health?.node.architecture ?? health?.condition?.architecture ?? null;
   const has = target.kind === 'managed' ? world.snapshot.policy.managedPool.architectures : own === null ? null : [own];
   if (has === null || workload.architectures.some((name) => has.includes(name))) return null;
   return ['architecture-missing', { needs: workload.architectures.join(' or '), target: targetName(target), has: has.join(', ') || 'none' }];

@@ -4,9 +4,12 @@ import type { Change, Hold } from '../model/plan.ts';
 import { isHome, sameTarget, targetName, type Justification, type Placement, type Target } from '../model/placement.ts';
 import type { Evidence, ReasonCode, Rejection } from '../model/reasons.ts';
 import type { Instant } from '../model/time.ts';
-import { candidates, edgeTarget, objectionTo, type Subject } from './eligible.ts';
-import { fence } from './fence.ts';
+import { candidates, edgeTarget, objectionTo, staysOnNode, type Subject } from './eligible.ts';
+import { agentOf, lossFence, stopFence, type Leaving, type Proof } from './fence.ts';
+import { isFailed } from './flaps.ts';
 import type { NodeHealth } from './health.ts';
+import { keptAway, keptThere, type Kept } from './permission.ts';
+import { policyOf } from './policy.ts';
 import type { World } from './world.ts';
 
 /**
@@ -18,9 +21,11 @@ import type { World } from './world.ts';
  *                     ▼   │
  *                  stopping(e) ─move: fence passed─▶ active(e+1) elsewhere
  *
- * `place`: to the first eligible candidate; to a lost home if there is none, since nothing runs yet.
- * `move` from active: only when the node is lost. `stop`: the node is decommissioned, or home is fit again; the target
- * is alive, so it must be proved that its pod stopped. Anything else stays: healthy placements are never touched.
+ * `place`: to the first eligible candidate; to a failed home if there is none, since nothing runs yet.
+ * `move` from active: only when its node is lost, and its agent's lease, if it has one, is over.
+ * `stop`: its node is silent, detached or decommissioned, or home is fit again; its writer may be alive, so it must be proved
+ * that it stopped. Once begun, policy is asked no more: only if there is no reason to leave any longer, or nowhere to go, it
+ * resumes. Anything else stays: healthy placements are never touched.
  * Whatever has to happen and can't is a hold, with the candidates and what spoke against each.
  */
 export interface Verdict {
@@ -29,8 +34,8 @@ export interface Verdict {
   readonly wakeAt: Instant | null;
 }
 
-/** Reasons of a placement that was, when it was decided, at the processor's home. */
-const atHomeReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['first-placement', 'home-changed']);
+/** Reasons of an active placement that was, when it was decided, at the processor's home. */
+const atHomeReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['first-placement', 'home-changed', 'node-recovered']);
 
 const nothing: Verdict = { change: null, hold: null, wakeAt: null };
 
@@ -38,7 +43,7 @@ export function placementOf(world: World, spec: ProcessorSpec, current: Placemen
   const home = spec.home.kind === 'edge' ? (world.health.get(spec.home.nodeId) ?? null) : null;
   if (current !== null && isAtRest(spec, current, home)) return nothing;
 
-  const subject: Subject = { world, spec, workload: world.workloadOf(spec), current, home };
+  const subject: Subject = { world, spec, workload: world.workloadOf(spec), current, home, policy: policyOf(world, spec) };
   if (current === null) return changed(place(subject, retiredEpoch));
   return current.phase === 'stopping' ? whileStopping(subject, current) : whileActive(subject, current);
 }
@@ -48,7 +53,7 @@ function isAtRest(spec: ProcessorSpec, current: Placement, home: NodeHealth | nu
   if (current.phase !== 'active' || current.specDigest !== spec.digest) return false;
   if (current.target.kind === 'managed') return spec.home.kind === 'managed';
   if (current.target.nodeId !== home?.nodeId || current.target.nodeName !== home.node.name) return false;
-  return home.verdict !== 'lost' && home.verdict !== 'decommissioned';
+  return !isFailed(home.verdict) && home.verdict !== 'decommissioned';
 }
 
 interface Choice {
@@ -68,9 +73,11 @@ function choose(subject: Subject): Choice {
 }
 
 function place(subject: Subject, retiredEpoch: Epoch | null): Change | Hold {
-  const { spec, home } = subject;
+  const { spec, home, policy } = subject;
   const { target: chosen, rejected } = choose(subject);
-  const target = chosen ?? (home !== null && home.verdict !== 'decommissioned' ? edgeTarget(home) : null);
+  const fallback = home !== null && home.verdict !== 'decommissioned' ? edgeTarget(home) : null;
+  // What would not leave a failed home does not start elsewhere because of it either.
+  const target = fallback !== null && policy.onFailure !== 'replace' ? fallback : (chosen ?? fallback);
   if (target === null) return noTarget(subject, rejected, home);
   const why: Justification = home === null || isHome(spec.home, target)
     ? { reason: 'first-placement', evidence: { target: targetName(target) }, rejected }
@@ -81,48 +88,72 @@ function place(subject: Subject, retiredEpoch: Epoch | null): Change | Hold {
 
 function whileActive(subject: Subject, current: Placement): Verdict {
   const source = sourceHealth(subject.world, current);
-  if (source?.verdict === 'lost') return leaveLost(subject, current, source);
-  if (source?.verdict === 'decommissioned') return leaveAlive(subject, current, choose(subject), { reason: source.reason, evidence: source.evidence });
+  if (source !== null && isFailed(source.verdict)) return leaveFailed(subject, current, source);
   const choice = choose(subject);
-  if (choice.target !== null && isHome(subject.spec.home, choice.target) && !sameTarget(choice.target, current.target)) {
-    return leaveAlive(subject, current, choice, goingHome(subject, current, choice.target));
-  }
-  const waiting = waitingToGoHome(subject, current, choice);
-  const update = updateInPlace(subject, current);
-  return update === null ? waiting : { ...waiting, change: update };
+  if (source?.verdict === 'decommissioned') return leaveAlive(subject, current, choice, whyOf(source));
+  if (goesHome(subject, current, choice)) return goHome(subject, current, choice);
+  return withUpdate(subject, current, waitingToGoHome(subject, current, choice));
 }
 
-/** Its node is dead beyond the threshold: one commit, on the next epoch. */
-function leaveLost(subject: Subject, current: Placement, source: NodeHealth): Verdict {
-  const { target, rejected } = choose(subject);
-  if (target === null) return { ...changed(noTarget(subject, rejected, source)), change: updateInPlace(subject, current) };
-  return changed(move(subject, current, target, { reason: source.reason, evidence: source.evidence, rejected }));
+/** What failed is left as soon as policy and facts allow it: from a dead node in one commit, from any other behind a fence. */
+function leaveFailed(subject: Subject, current: Placement, source: NodeHealth): Verdict {
+  const choice = choose(subject);
+  const kept = keptThere(subject, source);
+  if (kept !== null) return withUpdate(subject, current, held(subject, choice, kept));
+  if (choice.target === null) return withUpdate(subject, current, changed(noTarget(subject, choice.rejected, source)));
+  if (source.verdict !== 'lost') return leaveAlive(subject, current, choice, whyOf(source));
+  const proof = lossFence(leaving(subject, current), source, subject.policy);
+  if (!proof.passed) return withUpdate(subject, current, held(subject, choice, proof));
+  return changed(move(subject, current, choice.target, because(whyOf(source), proof, choice)));
 }
 
-/** The target is alive: stop it first, and only if there is somewhere to go. */
-function leaveAlive(subject: Subject, current: Placement, choice: Choice, why: { readonly reason: ReasonCode; readonly evidence: Evidence }): Verdict {
+/** The target may be alive: stop it first, and only if there is somewhere to go. */
+function leaveAlive(subject: Subject, current: Placement, choice: Choice, why: Why): Verdict {
   if (choice.target === null) return changed(noTarget(subject, choice.rejected, sourceHealth(subject.world, current)));
   if (sameTarget(choice.target, current.target)) return nothing;
   const after = { target: current.target, phase: 'stopping', epoch: current.epoch, specDigest: current.specDigest } as const;
   return changed({ kind: 'stop', processorId: subject.spec.id, before: current, after, ...why, rejected: choice.rejected });
 }
 
+function goHome(subject: Subject, current: Placement, choice: Choice & { readonly target: Target }): Verdict {
+  const why = goingHome(subject, current, choice.target);
+  const kept = why.reason === 'node-recovered' ? keptAway(subject) : null;
+  if (kept !== null) return withUpdate(subject, current, held(subject, choice, kept));
+  return leaveAlive(subject, current, choice, why);
+}
+
 function whileStopping(subject: Subject, current: Placement): Verdict {
   const source = sourceHealth(subject.world, current);
-  if (source?.verdict === 'lost') return leaveLost(subject, current, source);
   const choice = choose(subject);
-  const goesHome = choice.target !== null && isHome(subject.spec.home, choice.target) && !sameTarget(choice.target, current.target);
-  if (source?.verdict !== 'decommissioned' && !goesHome) return changed(resume(subject, current, choice));
-  if (choice.target === null) return changed(noTarget(subject, choice.rejected, source));
-
-  const proof = fence(subject.world, current, subject.workload);
-  if (proof.passed) {
-    const why = source?.verdict === 'decommissioned' ? { reason: source.reason, evidence: source.evidence } : goingHome(subject, current, choice.target);
-    const evidence = { ...why.evidence, ...proof.evidence, fence: proof.reason };
-    return changed(move(subject, current, choice.target, { reason: why.reason, evidence, rejected: choice.rejected }));
+  const why = whyItLeaves(subject, current, source, choice);
+  if (why === null) return changed(resume(subject, current, choice));
+  if (choice.target === null) {
+    // Told to stop, with nowhere to go any more: better there than nowhere, if it can still be told.
+    const reachable = source?.verdict === 'silent' || source?.verdict === 'detached';
+    return changed(reachable ? resume(subject, current, choice) : noTarget(subject, choice.rejected, source));
   }
-  const { reason, evidence, needsPerson, wakeAt } = proof;
-  return { change: null, hold: { processorId: subject.spec.id, reason, evidence, rejected: choice.rejected, needsPerson, withheld: null }, wakeAt };
+  const proof = proofOfStop(subject, current, source);
+  if (!proof.passed) return held(subject, choice, proof);
+  return changed(move(subject, current, choice.target, because(why, proof, choice)));
+}
+
+function whyItLeaves(subject: Subject, current: Placement, source: NodeHealth | null, choice: Choice): Why | null {
+  if (source !== null && (isFailed(source.verdict) || source.verdict === 'decommissioned')) return whyOf(source);
+  return goesHome(subject, current, choice) ? goingHome(subject, current, choice.target) : null;
+}
+
+/** A stop that nobody can have heard, on a node that is lost since, is none. */
+function proofOfStop(subject: Subject, current: Placement, source: NodeHealth | null): Proof {
+  const stop = leaving(subject, current);
+  const proof = stopFence(stop);
+  if (proof.passed || source?.verdict !== 'lost' || !source.sure) return proof;
+  const signals = agentOf(stop);
+  const heard = typeof signals?.publishedAt === 'number' && typeof signals.lastBeatAt === 'number';
+  return heard ? proof : lossFence(stop, source, subject.policy);
+}
+
+function leaving({ world, workload }: Subject, placement: Placement): Leaving {
+  return { world, placement, workload, source: sourceHealth(world, placement) };
 }
 
 /** Same epoch, same StatefulSet: scaled up again, it can't run beside itself. */
@@ -132,34 +163,56 @@ function resume(subject: Subject, current: Placement, choice: Choice): Change {
   return { kind: 'resume', processorId: subject.spec.id, before: current, after, reason: 'move-cancelled', evidence, rejected: choice.rejected };
 }
 
+interface Why {
+  readonly reason: ReasonCode;
+  readonly evidence: Evidence;
+}
+
+/** A verdict that is kept from before says why it is kept; why processors leave is what it was. */
+function whyOf({ verdict, reason, evidence, sure, kubernetes }: NodeHealth): Why {
+  if (sure || !isFailed(verdict)) return { reason, evidence };
+  if (verdict === 'lost') return { reason: kubernetes.state === 'none' ? 'heartbeat-stale' : 'node-dead', evidence };
+  return { reason: verdict === 'silent' ? 'node-silent' : 'node-detached', evidence };
+}
+
+function because(why: Why, proof: Extract<Proof, { passed: true }>, { rejected }: Choice): Justification {
+  return { reason: why.reason, evidence: { ...why.evidence, ...proof.evidence }, rejected };
+}
+
 function move(subject: Subject, current: Placement, target: Target, why: Justification): Change {
   const after = { target, phase: 'active', epoch: (current.epoch + 1) as Epoch, specDigest: subject.spec.digest } as const;
-  return { kind: 'move', processorId: subject.spec.id, before: current, after, ...why };
+  const evidence = staysOnNode(subject.workload) ? { ...why.evidence, stateLost: true } : why.evidence;
+  return { kind: 'move', processorId: subject.spec.id, before: current, after, ...why, evidence };
 }
 
 /** A new image, setting or node name: same place, same epoch, edited where it is. */
-function updateInPlace({ spec, world }: Subject, current: Placement): Change | null {
+function withUpdate(subject: Subject, current: Placement, verdict: Verdict): Verdict {
+  const { spec, world } = subject;
   const source = sourceHealth(world, current);
   const target = source === null ? current.target : edgeTarget(source);
   const renamed = targetName(target) !== targetName(current.target);
-  if (current.specDigest === spec.digest && !renamed) return null;
+  if (current.specDigest === spec.digest && !renamed) return verdict;
   const after = { target, phase: 'active', epoch: current.epoch, specDigest: spec.digest } as const;
   const evidence = { changed: renamed ? 'name of its node' : 'specification' };
-  return { kind: 'update', processorId: spec.id, before: current, after, reason: 'spec-changed', evidence, rejected: [] };
+  return { ...verdict, change: { kind: 'update', processorId: spec.id, before: current, after, reason: 'spec-changed', evidence, rejected: [] } };
 }
 
 /** Away from home while home comes back: nothing to do yet, and worth saying. */
 function waitingToGoHome(subject: Subject, current: Placement, choice: Choice): Verdict {
   const { home, spec } = subject;
-  if (home?.verdict !== 'returning' || isHome(subject.spec.home, current.target)) return nothing;
-  const hold: Hold = { processorId: spec.id, reason: 'waiting-for-stability', evidence: home.evidence, rejected: choice.rejected, needsPerson: false, withheld: null };
-  return { change: null, hold, wakeAt: home.wakeAt };
+  if (home?.verdict !== 'returning' || isHome(spec.home, current.target)) return nothing;
+  return held(subject, choice, { reason: 'waiting-for-stability', evidence: home.evidence, needsPerson: false, wakeAt: home.wakeAt });
+}
+
+function goesHome({ spec }: Subject, current: Placement, choice: Choice): choice is Choice & { readonly target: Target } {
+  return choice.target !== null && isHome(spec.home, choice.target) && !sameTarget(choice.target, current.target);
 }
 
 /** A failback where it fled from home; else the operator gave it another home. */
-function goingHome({ home, world }: Subject, current: Placement, target: Target): { readonly reason: ReasonCode; readonly evidence: Evidence } {
-  if (home !== null && !atHomeReasons.has(current.reason)) {
-    return { reason: 'node-recovered', evidence: { node: home.node.name, steadyMs: world.snapshot.policy.stabilityWindow } };
+function goingHome({ home }: Subject, { phase, reason }: Placement, target: Target): Why {
+  const fled = phase === 'stopping' ? reason !== 'home-changed' : !atHomeReasons.has(reason);
+  if (home !== null && fled) {
+    return { reason: 'node-recovered', evidence: { node: home.node.name, steadyMs: home.windowMs } };
   }
   return { reason: 'home-changed', evidence: { home: targetName(target) } };
 }
@@ -167,6 +220,10 @@ function goingHome({ home, world }: Subject, current: Placement, target: Target)
 function noTarget({ spec }: Subject, rejected: readonly Rejection[], source: NodeHealth | null): Hold {
   const evidence = { node: source?.node.name ?? 'its node' };
   return { processorId: spec.id, reason: 'no-eligible-target', evidence, rejected, needsPerson: true, withheld: null };
+}
+
+function held({ spec }: Subject, { rejected }: Choice, { reason, evidence, needsPerson, wakeAt }: Kept): Verdict {
+  return { change: null, hold: { processorId: spec.id, reason, evidence, rejected, needsPerson, withheld: null }, wakeAt };
 }
 
 function sourceHealth(world: World, current: Placement): NodeHealth | null {

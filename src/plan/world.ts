@@ -1,8 +1,9 @@
 import type { EdgeNode, ProcessorSpec, Workload } from '../model/fleet.ts';
 import type { Digest, NodeId, ProcessorId } from '../model/ids.ts';
-import type { Snapshot, AgentSignals } from '../model/snapshot.ts';
+import type { AgentSignals, NodeVerdict, PolicyOverride, Snapshot } from '../model/snapshot.ts';
+import { approvedIn, type Approved } from './approvals.ts';
 import { isTransition, nodeHealth, type NodeHealth } from './health.ts';
-import type { NodeVerdict } from '../model/snapshot.ts';
+import type { Occupant } from './signals.ts';
 
 /** The snapshot with its lists indexed and every node judged: what the placement rules ask. */
 export interface World {
@@ -10,6 +11,9 @@ export interface World {
   readonly health: ReadonlyMap<NodeId, NodeHealth>;
   readonly transitions: readonly NodeVerdict[];
   readonly agents: ReadonlyMap<ProcessorId, AgentSignals>;
+  /** By `match`. */
+  readonly overrides: ReadonlyMap<string, PolicyOverride['policy']>;
+  readonly approved: Approved;
   workloadOf(spec: ProcessorSpec): Workload;
   /** Whether the switches of the processor's home let it fail over, and if not, which one is off. */
   failoverSwitch(home: EdgeNode, workload: Workload): 'on' | 'off-node' | 'off-app';
@@ -17,13 +21,15 @@ export interface World {
 
 export function indexWorld(snapshot: Snapshot): World {
   const { fleet, intake, policy, at } = snapshot;
+  const agents = new Map(snapshot.agents.map((agent) => [agent.processorId, agent]));
+  const occupantsOf = occupancy(snapshot, agents);
   const signals = new Map(snapshot.nodes.map((node) => [node.nodeId, node]));
   const health = new Map<NodeId, NodeHealth>();
   const transitions: NodeVerdict[] = [];
   for (const node of fleet.nodes) {
     const own = signals.get(node.id);
     if (own === undefined) throw new Error(`snapshot has no signals for node ${node.id}`);
-    const judged = nodeHealth({ node, signals: own, intake, policy, at });
+    const judged = nodeHealth({ node, signals: own, occupants: () => occupantsOf(node.id), intake, policy, at });
     health.set(node.id, judged);
     if (isTransition(judged, own)) transitions.push(toVerdict(judged));
   }
@@ -33,7 +39,9 @@ export function indexWorld(snapshot: Snapshot): World {
     snapshot,
     health,
     transitions,
-    agents: new Map(snapshot.agents.map((agent) => [agent.processorId, agent])),
+    agents,
+    overrides: new Map(snapshot.policies.map(({ match, policy: own }) => [match, own])),
+    approved: approvedIn(snapshot),
     workloadOf(spec) {
       const workload = workloads.get(spec.workload);
       if (workload === undefined) throw new Error(`snapshot has no workload ${spec.workload} of processor ${spec.id}`);
@@ -44,6 +52,29 @@ export function indexWorld(snapshot: Snapshot): World {
       return off.has(`${home.id}/${workload.templateId}`) ? 'off-app' : 'on';
     },
   };
+}
+
+/** What is placed on a node. All placements are gone through once, when the first silent node asks. */
+function occupancy({ placements }: Snapshot, agents: ReadonlyMap<ProcessorId, AgentSignals>): (nodeId: NodeId) => readonly Occupant[] {
+  let byNode: Map<NodeId, Occupant[]> | null = null;
+  return (nodeId) => {
+    byNode ??= groupByNode(placements, agents);
+    return byNode.get(nodeId) ?? [];
+  };
+}
+
+function groupByNode(placements: Snapshot['placements'], agents: ReadonlyMap<ProcessorId, AgentSignals>): Map<NodeId, Occupant[]> {
+  const byNode = new Map<NodeId, Occupant[]>();
+  for (const placement of placements) {
+    const { target, processorId, epoch } = placement;
+    if (target.kind !== 'edge') continue;
+    const agent = agents.get(processorId);
+    const occupant = { placement, agent: agent?.epoch === epoch ? agent : null };
+    const present = byNode.get(target.nodeId);
+    if (present === undefined) byNode.set(target.nodeId, [occupant]);
+    else present.push(occupant);
+  }
+  return byNode;
 }
 
 /** A node's health without what only this stage needs. */
