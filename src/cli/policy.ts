@@ -17,5 +17,5 @@ function overridesOf({ policies }: Settings): readonly PolicyOverride[] {
 }
 
 export function observeSettings(settings: Settings): ObserveSettings {
-  return { policy: policyOf(settings), policies: overridesOf(settings), defaultNamespace: settings.namespace, receiver: settings.heartbeats.receiver };
+  return { policy: policyOf(settings), policies: overridesOf(settings), defaultNamespace: settings.namespace, receiver: settings.heartbeats.receiver, siteColumn: settings.sites.column };
 }

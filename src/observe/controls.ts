@@ -37,7 +37,7 @@ export async function readControls(client: PoolClient, policy: Policy, fromSetti
   const { rows } = await client.query<Row>(
     `select (select coalesce(jsonb_agg(to_jsonb(p) order by p.match collate "C"), '[]') from dory.policies p) as policies,
             (select coalesce(jsonb_agg(jsonb_build_object('subject', a.subject, 'by', a.approved_by, 'at', ${ms('a.approved_at')},
-                       'covers', (select jsonb_agg(id order by id) from unnest(a.covers) as id)) order by a.subject collate "C"), '[]')
+                       'covers', case when a.covers is not null then (select coalesce(jsonb_agg(id order by id), '[]') from unnest(a.covers) as id) end) order by a.subject collate "C"), '[]')
                from dory.approvals a where a.expires_at > now()) as approvals,
             (select coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'scope', l.scope, 'subject', l.subject, 'owner', l.owner, 'reason', l.reason,
                        'until', ${ms('l.expires_at')}, 'ended_at', ${ms("coalesce(l.ended_at, case when l.expires_at <= now() then l.expires_at end)")})

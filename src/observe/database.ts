@@ -3,6 +3,7 @@ import type { Fleet } from '../model/fleet.ts';
 import type { Policy, PolicyOverride, Snapshot } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
 import { inTransaction } from '../platform/pg.ts';
+import { withConditions, withPods, type ClusterPort } from './cluster.ts';
 import { readControls } from './controls.ts';
 import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
@@ -18,6 +19,8 @@ export interface ObserveSettings {
   /** For processors whose `k8s_namespace` is NULL or empty. */
   readonly defaultNamespace: string;
   readonly receiver: Receiver;
+  /** The column of `edge_nodes` that names the site; null: none. */
+  readonly siteColumn: string | null;
 }
 
 export interface Observer {
@@ -29,14 +32,16 @@ export interface Observer {
   observe(): Promise<Snapshot>;
 }
 
-export function createObserver(pool: Pool, settings: ObserveSettings): Observer {
+/** `cluster`: null where heartbeats alone decide. */
+export function createObserver(pool: Pool, settings: ObserveSettings, cluster: ClusterPort | null = null): Observer {
   let memory: Memory | null = null;
   return {
     observe: async () => {
       const before = memory;
       // After a failure everything is read anew: a table may have been altered under us.
       memory = null;
-      const seen = await inTransaction(pool, { isolation: 'repeatable read', readOnly: true }, (client) => look(client, settings, before));
+      const clusterAt = cluster?.look() ?? null;
+      const seen = await inTransaction(pool, { isolation: 'repeatable read', readOnly: true }, (client) => look(client, { settings, clusterAt }, before));
       memory = seen.memory;
       return seen.snapshot;
     },
@@ -57,16 +62,22 @@ interface Memory {
 
 type Fingerprints = Readonly<Record<TableName, string>>;
 
-async function look(client: PoolClient, settings: ObserveSettings, before: Memory | null): Promise<{ snapshot: Snapshot; memory: Memory }> {
-  const catalog = before?.catalog ?? (await readCatalog(client));
+interface Sources {
+  readonly settings: ObserveSettings;
+  readonly clusterAt: ReturnType<ClusterPort['look']> | null;
+}
+
+async function look(client: PoolClient, { settings, clusterAt }: Sources, before: Memory | null): Promise<{ snapshot: Snapshot; memory: Memory }> {
+  const catalog = before?.catalog ?? (await readCatalog(client, settings.siteColumn));
   const pulse = await readPulse(client, catalog);
   const memory = await refresh(client, { catalog, pulse, settings, before });
   const { fleet, placements, retired } = memory;
-  const nodes = await readNodeSignals(client, fleet.nodes);
   const { at, intake: recorded } = pulse;
+  const cluster = clusterAt?.(at) ?? null;
+  const nodes = withConditions(await readNodeSignals(client, fleet.nodes), fleet.nodes, cluster);
   const { policy } = settings;
   const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, policy);
-  const agents = await readAgents(client, placements, inDoubt(nodes, at, policy));
+  const agents = withPods(await readAgents(client, placements, inDoubt(nodes, at, policy)), cluster);
   const controls = await readControls(client, policy, settings.policies);
   return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, intake, policy, ...controls }), memory };
 }

@@ -42,7 +42,7 @@ const node = z.strictObject({
   name: text.describe("The Kubernetes Node's name."),
   id,
   organization: text.optional().describe('A name, or a uuid.'),
-  site: text.optional().describe('Where it stands, for people.'),
+  site: text.optional().describe('Where it stands; the fleet guard tells the outage of one site from that of many nodes.'),
   failoverEnabled: flag.default(true),
   failoverTarget: text.optional().describe('The node that takes its processors first.'),
   decommissioned: flag.default(false),

@@ -58,7 +58,7 @@ function toTables({ file }: ReadFleetFile, rows: FleetFileRows): Tables {
     nodes: rows.edge_nodes.map((row, i) => ({
       hash, id: cell(row, 'id') ?? '', organizationId: cell(row, 'organization_id'), name: cell(row, 'name'),
       decommissioned: row['status'] === 'decommissioned', failoverEnabled: row['failover_enabled'] !== false, failoverTarget: cell(row, 'failover_target_node_id'),
-      architecture: file.nodes[i]?.architecture ?? null, gpu: file.nodes[i]?.gpu ?? null,
+      architecture: file.nodes[i]?.architecture ?? null, gpu: file.nodes[i]?.gpu ?? null, site: file.nodes[i]?.site ?? null,
     })),
     switches: rows.edge_node_apps.map((row) => ({
       hash, nodeId: cell(row, 'edge_node_id') ?? '', templateId: cell(row, 'processor_config_id') ?? '', failoverEnabled: row['failover_enabled'] !== false,

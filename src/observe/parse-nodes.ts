@@ -44,7 +44,8 @@ function toNode(row: NodeRow, usable: (id: string) => boolean): EdgeNode {
     failoverTarget: row.failoverTarget !== null && usable(row.failoverTarget) ? (row.failoverTarget as NodeId) : null,
     architecture: row.architecture,
     gpu: row.gpu,
-    site: null,
+    // A site without a name is no site.
+    site: row.site?.trim() === '' ? null : row.site,
   };
 }
 

@@ -51,6 +51,7 @@ export interface NodeRow extends Row {
   readonly failoverTarget: string | null;
   readonly architecture: string | null;
   readonly gpu: boolean | null;
+  readonly site: string | null;
 }
 
 export interface SwitchRow extends Row {

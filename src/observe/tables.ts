@@ -11,6 +11,8 @@ interface Column {
   readonly optional?: true;
   /** What of it is read; the column itself where absent. */
   readonly expression?: string;
+  /** The setting that names it. */
+  readonly setting?: string;
 }
 
 interface Definition<Row> {
@@ -65,8 +67,8 @@ const definitions: { readonly [Name in keyof Tables]: Definition<Tables[Name][nu
       { name: 'failover_target_node_id', uuid: true, optional: true },
     ],
     where: 'true',
-    toRow: (hash, [id = null, organizationId = null, name = null, decommissioned = null, failover = null, failoverTarget = null]): NodeRow => ({
-      hash, id: id ?? '', organizationId, name, decommissioned: decommissioned === 'true', failoverEnabled: failover !== 'false', failoverTarget, architecture: null, gpu: null,
+    toRow: (hash, [id = null, organizationId = null, name = null, decommissioned = null, failover = null, failoverTarget = null, site = null]): NodeRow => ({
+      hash, id: id ?? '', organizationId, name, decommissioned: decommissioned === 'true', failoverEnabled: failover !== 'false', failoverTarget, architecture: null, gpu: null, site,
     }),
   },
   switches: {
@@ -92,9 +94,10 @@ export type Catalog = Readonly<Record<TableName, { readonly from: string; readon
 
 /**
  * Looks which tables and columns there are.
+ * @param siteColumn of `edge_nodes`, a plain lower-case identifier; null: none is read
  * @throws Failure `schema-missing` or `schema-incompatible`, naming what is missing.
  */
-export async function readCatalog(client: PoolClient): Promise<Catalog> {
+export async function readCatalog(client: PoolClient, siteColumn: string | null): Promise<Catalog> {
   const { rows } = await client.query<{ table: string; column: string; type: string }>(
     `select t.name as table, a.attname as column, a.atttypid::regtype::text as type
        from unnest($1::text[]) as t (name)
@@ -109,11 +112,20 @@ export async function readCatalog(client: PoolClient): Promise<Catalog> {
   if (!columnsOf.has('dory.state')) {
     throw new Failure('schema-missing', "The database has no schema 'dory'.", { mend: 'Run `dory migrate`.' });
   }
-  return Object.fromEntries(tableNames.map((name) => [name, describe(name, columnsOf)])) as Catalog;
+  return Object.fromEntries(tableNames.map((name) => [name, describe(definitionOf(name, siteColumn), columnsOf)])) as Catalog;
 }
 
-function describe(name: TableName, columnsOf: ReadonlyMap<string, ReadonlyMap<string, string>>): Catalog[TableName] {
+type Shape = Pick<Definition<unknown>, 'table' | 'columns' | 'where'>;
+
+/** The site is the last column of a node, where the settings name one. */
+function definitionOf(name: TableName, siteColumn: string | null): Shape {
   const { table, columns, where } = definitions[name];
+  if (name !== 'nodes' || siteColumn === null) return { table, columns, where };
+  const site: Column = { name: siteColumn, expression: `"${siteColumn}"`, setting: 'sites.column' };
+  return { table, where, columns: [...columns, site] };
+}
+
+function describe({ table, columns, where }: Shape, columnsOf: ReadonlyMap<string, ReadonlyMap<string, string>>): Catalog[TableName] {
   const types = columnsOf.get(table);
   if (types === undefined) {
     throw new Failure('schema-missing', `The database has no table ${table}.`, { mend: 'Run `dory migrate`, or check that the URL names the right database and search_path.' });
@@ -129,10 +141,10 @@ function describe(name: TableName, columnsOf: ReadonlyMap<string, ReadonlyMap<st
   };
 }
 
-function value(table: string, { name, uuid, optional, expression }: Column, type: string | undefined): string {
+function value(table: string, { name, uuid, optional, expression, setting }: Column, type: string | undefined): string {
   if (type === undefined) {
     if (optional === true) return 'null::text';
-    throw incompatible(table, name, 'is missing');
+    throw incompatible(table, name, 'is missing', setting);
   }
   if (uuid === true && type !== 'uuid') throw incompatible(table, name, `is of type ${type}, not uuid`);
   return expression ?? name;
@@ -145,8 +157,9 @@ function hashable(expression: string, type: string | undefined): string {
   return type === undefined || hashed.has(type) ? expression : `(${expression})::text`;
 }
 
-function incompatible(table: string, column: string, what: string): Failure {
-  return new Failure('schema-incompatible', `Column ${table}.${column} ${what}.`, { mend: 'Compare the table with the schema in the documentation.' });
+function incompatible(table: string, column: string, what: string, setting?: string): Failure {
+  const mend = setting === undefined ? 'Compare the table with the schema in the documentation.' : `The setting ${setting} names it: name a column that there is, or null.`;
+  return new Failure('schema-incompatible', `Column ${table}.${column} ${what}.`, { mend });
 }
 
 /** An expression for the digest of all rows that count. */

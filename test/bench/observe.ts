@@ -9,6 +9,7 @@ const settings: ObserveSettings = {
   policies: [],
   defaultNamespace: 'default',
   receiver: 'dory',
+  siteColumn: null,
 };
 
 /** Reads a fleet in which each processor has a sensor, and ten share a node. `pool`: a migrated, empty database. */

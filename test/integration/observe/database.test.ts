@@ -13,6 +13,7 @@ const settings: ObserveSettings = {
   policies: [],
   defaultNamespace: 'default',
   receiver: 'dory',
+  siteColumn: null,
 };
 
 const small = `
@@ -194,7 +195,7 @@ test('retired epochs are those of desired processors without a placement', async
 
 test('approvals hold until they expire', async () => {
   await sql("insert into dory.approvals (subject, approved_by, reason, expires_at) values ('empty-result', 'ann', 'x', now() + interval '1 hour'), ('old', 'ann', 'x', now())");
-  expect((await observer.observe()).approvals).toEqual([{ subject: 'empty-result', by: 'ann', at: expect.any(Number), covers: null }]);
+  expect((await observer.observe()).approvals).toEqual([{ subject: 'empty-result', by: 'ann', at: expect.any(Number) as number, covers: null }]);
 });
 
 test('a processor that turns bad keeps what it was last rendered from', async () => {

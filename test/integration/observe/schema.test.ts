@@ -9,6 +9,7 @@ const settings: ObserveSettings = {
   policies: [],
   defaultNamespace: 'default',
   receiver: 'dory',
+  siteColumn: null,
 };
 
 const small = `
@@ -67,5 +68,32 @@ describe('another schema', () => {
     await sql('alter table processors rename column k8s_namespace to namespace');
     await expect(observer.observe()).rejects.toMatchObject({ code: 'schema-incompatible' });
     expect((await observer.observe()).fleet.processors.map(({ namespace }) => namespace)).toEqual(['default', 'default']);
+  });
+});
+
+describe('the column of the site', () => {
+  const zoned = (): Observer => createObserver(database.pool, { ...settings, siteColumn: 'zone' });
+  const sites = async (of: Observer) => (await of.observe()).fleet.nodes.map(({ site }) => site);
+
+  test('is read as text, whatever its type, and a change of it is seen', async () => {
+    await sql('alter table edge_nodes add column zone integer');
+    await sql("insert into edge_nodes (name, zone) values ('edge-1', 7)");
+    const observing = zoned();
+    expect(await sites(observing)).toEqual(['7']);
+    await sql('update edge_nodes set zone = 8');
+    expect(await sites(observing)).toEqual(['8']);
+    await sql('update edge_nodes set zone = null');
+    expect(await sites(observing)).toEqual([null]);
+    expect(await sites(observer)).toEqual([null]);
+  });
+
+  test('is quoted, so that a word of SQL is a name too, and blank names no site', async () => {
+    await sql('alter table edge_nodes add column "group" text');
+    await sql(`insert into edge_nodes (name, "group") values ('edge-1', ' ')`);
+    expect(await sites(createObserver(database.pool, { ...settings, siteColumn: 'group' }))).toEqual([null]);
+  });
+
+  test('is missed with the name of the setting', async () => {
+    await expect(zoned().observe()).rejects.toMatchObject({ code: 'schema-incompatible', message: expect.stringContaining('edge_nodes.zone') as string, mend: expect.stringContaining('sites.column') as string });
   });
 });

@@ -8,7 +8,7 @@ const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(
 const [template, nodeA, nodeB, sensor] = [id(1), id(10), id(11), id(20)];
 
 const processor = (n: number, fields: Partial<ProcessorRow> = {}): ProcessorRow => ({ hash: `p${String(n)}`, id: id(100 + n), templateId: template, nodeType: 'edge', nodeId: nodeA, namespace: null, sensorId: sensor, ...fields });
-const node = (nodeId: string, name: string, fields: Partial<NodeRow> = {}): NodeRow => ({ hash: nodeId, id: nodeId, organizationId: null, name, decommissioned: false, failoverEnabled: true, failoverTarget: null, architecture: null, gpu: null, ...fields });
+const node = (nodeId: string, name: string, fields: Partial<NodeRow> = {}): NodeRow => ({ hash: nodeId, id: nodeId, organizationId: null, name, decommissioned: false, failoverEnabled: true, failoverTarget: null, architecture: null, gpu: null, site: null, ...fields });
 
 function tables(fields: Partial<Tables> = {}): Tables {
   return {
