@@ -111,7 +111,7 @@ function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
   if (operation.changesState) command.option('--by <name>', 'who does it; a server knows by the token', accountName());
   command.option('--server <url>', 'ask this server instead of the database (DORY_SERVER); the token comes from DORY_TOKEN');
   command.option('--token-file <file>', 'file with the token for the server (DORY_TOKEN_FILE)');
-  command.addHelpText('after', `\n${details === undefined ? '' : `${details}\n\n`}Examples:\n${examples.map((example) => `  dory ${example}`).join('\n')}`);
+  command.addHelpText('after', `${details === undefined ? '' : `\n${details}\n`}${examplesHelp(examples)}`);
   return settingsOptions(command).action(async () => {
     const flags: OperationFlags = command.opts();
     const input = inputOf(operation.input, positional, command.processedArgs, flags);
@@ -135,19 +135,40 @@ function onServer(server: Server, operation: Operation, command: Command): Ask {
   return (input) => askServer(server, operation, input);
 }
 
-/** `maintenance.begin`: the command `begin` of the group `maintenance`, which is made when it is met first. */
+/** A command that only holds others: `dory maintenance`, `dory node token`. */
+export function groupCommand(program: Command, words: string, description: string, examples: readonly string[]): void {
+  commandAt(program, words.replaceAll(' ', '.')).description(description).addHelpText('after', examplesHelp(examples));
+}
+
+/** `maintenance.begin`: the command `begin` of the group `maintenance`. */
 function commandAt(program: Command, name: string): Command {
   const names = name.split('.');
   const last = names.pop() ?? '';
-  const group = names.reduce((above, name) => above.commands.find((command) => command.name() === name) ?? above.command(name), program);
+  const group = names.reduce((above, word) => {
+    const next = above.commands.find((command) => command.name() === word);
+    if (next === undefined) throw new Error(`the command ${name} belongs to a group that is not there`);
+    return next;
+  }, program);
   return group.command(last).copyInheritedSettings(program);
+}
+
+function examplesHelp(examples: readonly string[]): string {
+  return `\nExamples:\n${examples.map((example) => `  dory ${example}`).join('\n')}`;
 }
 
 const words = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-function describe(schema: z.ZodObject, name: string): { readonly description: string; readonly required: boolean } {
+interface Member {
+  readonly description: string;
+  readonly required: boolean;
+  /** What it is where it is not given; undefined where that says something of its own. */
+  readonly fallback: unknown;
+}
+
+function describe(schema: z.ZodObject, name: string): Member {
   const member = schema.shape[name] as z.ZodType;
-  return { description: member.description ?? '', required: !member.safeParse(undefined).success };
+  const absent = member.safeParse(undefined);
+  return { description: member.description ?? '', required: !absent.success, fallback: absent.data };
 }
 
 function argumentOf(schema: z.ZodObject, name: string): Argument {
@@ -157,8 +178,9 @@ function argumentOf(schema: z.ZodObject, name: string): Argument {
 }
 
 function optionOf(schema: z.ZodObject, name: string): Option {
-  const { description, required } = describe(schema, name);
-  const value = kindOf(schema, name) === 'boolean' ? '' : ' <value>';
+  const { description, required, fallback } = describe(schema, name);
+  // A switch can only be switched on.
+  const value = kindOf(schema, name) === 'boolean' && fallback === false ? '' : ' <value>';
   return new Option(`--${words(name)}${value}`, description).makeOptionMandatory(required);
 }
 

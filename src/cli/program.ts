@@ -1,12 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import { Failure } from '../model/failure.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
-import { approveCommand, confirmStopCommand } from './approve.ts';
 import type { CliContext } from './context.ts';
 import { demoCommand } from './demo.ts';
 import { exitCodeHelp, exitCodes, type ExitCode } from './exit-codes.ts';
 import { historyCommand } from './history.ts';
 import { migrateCommand } from './migrate.ts';
+import { operatorCommands } from './operator-commands.ts';
 import { planCommand } from './plan.ts';
 import { reconcileCommand } from './reconcile.ts';
 import { renderCommand } from './render.ts';
@@ -46,7 +46,7 @@ export function createProgram(context: CliContext): Command {
     .showHelpAfterError('(dory --help lists the commands, config/defaults.yaml the settings)')
     .exitOverride()
     .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
-  for (const add of [demoCommand, migrateCommand, planCommand, reconcileCommand, runCommand, renderCommand, historyCommand, statusCommand, approveCommand, confirmStopCommand, versionCommand]) {
+  for (const add of [demoCommand, migrateCommand, planCommand, reconcileCommand, runCommand, renderCommand, historyCommand, statusCommand, ...operatorCommands, versionCommand]) {
     add(program, context);
   }
   for (const command of program.commands) command.copyInheritedSettings(program);

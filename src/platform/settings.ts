@@ -25,6 +25,8 @@ interface SettingsFile {
 
 /** The variable beside the flag `--config`. */
 const fileVariable = 'DORY_CONFIG';
+/** Of commands that ask a server; they are no settings of one. */
+const clientVariables = ['DORY_SERVER', 'DORY_TOKEN', 'DORY_TOKEN_FILE'];
 
 /**
  * Reads the defaults and the file that `DORY_CONFIG` or `--config` names, and resolves.
@@ -60,7 +62,7 @@ export function resolveSettings(sources: SettingsSources): Settings {
   const parsed = settingsSchema.safeParse(tree);
   const origin = (path: string): string => layers.findLast(({ values }) => at(values, path) !== undefined)?.origin(path) ?? '';
   const problems = [
-    ...misspelledVariables(sources.env, [fileVariable]),
+    ...misspelledVariables(sources.env, [fileVariable, ...clientVariables]),
     ...(parsed.success ? conflicts(parsed.data) : parsed.error.issues.flatMap((issue) => describeIssue(issue, (path) => at(tree, path), origin))),
   ];
   if (parsed.success && problems.length === 0) return parsed.data;
