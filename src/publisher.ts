@@ -2,8 +2,8 @@ import type { Pool } from 'pg';
 import { detectedAt } from './commit/detected.ts';
 import { commitMessage } from './commit/message.ts';
 import type { Head, Repository } from './commit/repository.ts';
-import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordForeignEdit, type PendingChange, type PendingRevision } from './commit/revisions.ts';
-import { Failure } from './model/failure.ts';
+import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordBehind, recordForeignEdit, type PendingChange, type PendingRevision, type StateRow } from './commit/revisions.ts';
+import { databaseBehind, Failure } from './model/failure.ts';
 import type { RevisionId } from './model/ids.ts';
 import { after, type Instant, type Millis } from './model/time.ts';
 import type { FileChange, ManifestTree } from './model/tree.ts';
@@ -21,6 +21,12 @@ import type { RenderSettings } from './render/settings.ts';
  * cycle: the rows are still pending, and files that arrived already don't differ any more.
  */
 export interface Publisher {
+  /**
+   * Whether what is decided now can be published, and will be the newest there is: before the first decision, and before each
+   * one that stops a live writer, the remote is asked; what it showed last, the database must know.
+   * @throws Failure `database-behind`, `git-*`
+   */
+  assertPublishable(decision: { readonly stops: boolean }): Promise<void>;
   render(): Promise<Rendered | null>;
   commit(rendered: Rendered): Promise<Publication>;
   /** Asks the remote whether somebody else changed our folder; what was changed is restored by the next `render`. */
@@ -75,14 +81,21 @@ interface Memory {
   restore: boolean;
   /** The head at which somebody else's edit was told last. */
   foreign: string | null;
+  /** The newest revision that the remote was seen to have; null before it was asked. */
+  shown: number | null;
 }
 
 export function createPublisher(options: PublisherOptions): Publisher {
-  const memory: Memory = { state: null, revision: 0, tree: null, unpublished: new Map(), lastPushAt: null, restore: false, foreign: null };
+  const memory: Memory = { state: null, revision: 0, tree: null, unpublished: new Map(), lastPushAt: null, restore: false, foreign: null, shown: null };
   return {
+    assertPublishable: async ({ stops }) => {
+      if (stops || memory.shown === null) await look(options, memory);
+      await assertKnown(options, memory);
+    },
     render: async () => {
       const pending = await pendingRevisions(options.pool);
       if (pending.length === 0 && !memory.restore) return null;
+      await assertKnown(options, memory);
       const changes = await pendingChanges(options.pool, pending);
       const tree = await bringUpToDate(options, memory, pending, changes);
       if (pending.length === 0 && memory.unpublished.size === 0) {
@@ -108,10 +121,9 @@ async function bringUpToDate(options: PublisherOptions, memory: Memory, pending:
 
 /** Renders everything from the rows, and keeps of it what the remote does not have. */
 async function rebuild(options: PublisherOptions, memory: Memory, changes: readonly PendingChange[]): Promise<ManifestTree> {
-  const { pool, repository, renderSettings, foreignEdits } = options;
-  const state = await readState(pool);
-  const head = await repository.head();
-  if ((head.revision ?? 0) > state.revision) throw behind(head, state.revision);
+  const { pool, renderSettings, foreignEdits } = options;
+  const head = await look(options, memory);
+  const state = await assertKnown(options, memory);
   const edits = standing(head);
   if (edits !== null && foreignEdits === 'hold' && !(await isApproved(pool, 'foreign-edit'))) throw held(edits);
   const settings: RenderSettings = { ...renderSettings, owner: state.owner, layout: state.layout ?? 'flat' };
@@ -125,6 +137,23 @@ async function rebuild(options: PublisherOptions, memory: Memory, changes: reado
     else if (!tree.files.has(path)) memory.unpublished.set(path, { path, blob: null, content: null });
   }
   return tree;
+}
+
+async function look({ repository }: PublisherOptions, memory: Memory): Promise<Head> {
+  const head = await repository.head();
+  memory.shown = Math.max(memory.shown ?? 0, head.revision ?? 0);
+  return head;
+}
+
+/** Neither Git nor we have seen a revision that the database lacks. */
+async function assertKnown({ pool }: PublisherOptions, memory: Memory): Promise<StateRow> {
+  const state = await readState(pool);
+  const shown = Math.max(memory.shown ?? 0, memory.revision);
+  if (shown <= state.revision) return state;
+  // What was rendered from rows that are gone is worth nothing.
+  Object.assign(memory, { state: null, tree: null, revision: 0 });
+  await recordBehind(pool, shown, state.revision);
+  throw databaseBehind(shown, state.revision);
 }
 
 function keep(memory: Memory, rendered: ReturnType<typeof render>, revision: RevisionId | 0): ManifestTree {
@@ -155,6 +184,7 @@ async function commit(options: PublisherOptions, memory: Memory, rendered: Rende
   await markCommitted(options.pool, revision, { commit, treeDigest: tree.digest });
   for (const { path } of files) memory.unpublished.delete(path);
   memory.restore = false;
+  memory.shown = Math.max(memory.shown ?? 0, revision);
   memory.lastPushAt = options.now();
   if (published.kind === 'unchanged') return { kind: 'already-there', commit, revision };
   return { kind: 'pushed', commit, files: files.length, revision, waited: pending.map(({ decidedAt }) => decidedAt), detected: detectedAt(pending, rendered.changes) };
@@ -168,7 +198,8 @@ function postponed({ coalesce, now }: PublisherOptions, { lastPushAt, restore }:
 }
 
 async function checkRemote(options: PublisherOptions, memory: Memory): Promise<ForeignEdit | null> {
-  const head = await options.repository.head();
+  const head = await look(options, memory);
+  await assertKnown(options, memory);
   const edits = standing(head);
   if (edits === null && !head.rewritten) return null;
   const edit = { paths: edits?.paths ?? [], commit: head.commit };
@@ -213,10 +244,4 @@ function held({ paths, commits }: NonNullable<Head['foreign']>): Failure {
 
 function bug(what: string): never {
   throw new Error(`publisher: ${what}`);
-}
-
-function behind(head: Head, revision: number): Failure {
-  return new Failure('database-behind', `Git shows revision ${String(head.revision)}, the database knows ${String(revision)}: it was restored from a backup, or it is another one.`, {
-    mend: 'Nothing is written until the database is the one that wrote this branch, or the branch is another one.',
-  });
 }

@@ -58,7 +58,9 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
     decide: async (snapshot, planned) => {
       const lease = options.lease();
       if (lease === null) throw new Failure('not-leader', 'Another instance leads.');
-      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer, cycle: cycleName() }, snapshot, planned);
+      const { changes } = planned;
+      if (changes.length > 0) await publisher.assertPublishable({ stops: changes.some(({ kind }) => kind === 'stop') });
+      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer, cycle: cycleName(), conditionOf: null }, snapshot, planned);
     },
     render: () => publisher.render(),
     commit: (rendered) => publisher.commit(rendered),

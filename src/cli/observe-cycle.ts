@@ -27,6 +27,7 @@ export function measureStages(clock: Clock, metrics: Metrics): { begin(): void; 
 export function observeFailure(metrics: Metrics, { code }: Failure): void {
   metrics.reconciliationErrors.inc({ error_type: code });
   if (code.startsWith('database-')) metrics.databaseErrors.inc({ error_type: code });
+  if (code === 'database-behind') metrics.databaseBehind.set(1);
   for (const component of ['database', 'git']) {
     if (code.startsWith(`${component}-`)) metrics.componentHealthy.set({ component }, 0);
   }
@@ -36,6 +37,7 @@ export function observeFailure(metrics: Metrics, { code }: Failure): void {
 export function observeCycle(metrics: Metrics, now: Instant, { snapshot, planned, publication }: CycleReport): void {
   const { fleet } = snapshot;
   metrics.componentHealthy.set({ component: 'database' }, 1);
+  metrics.databaseBehind.set(0);
   if (publication?.kind === 'pushed') metrics.componentHealthy.set({ component: 'git' }, 1);
   metrics.applications.set(fleet.processors.length + fleet.quarantined.length);
   metrics.quarantinedProcessors.set(planned.quarantined.length);

@@ -144,7 +144,7 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
     await server.close();
     await engine.close();
   };
-  return { url: server.url, loop, remoteChecks: (signal) => checkRemote(runtime, engine, leadership, loop, signal), stop };
+  return { url: server.url, loop, remoteChecks: (signal) => checkRemote(runtime, { engine, leadership, loop, metrics }, signal), stop };
 }
 
 /** What the running system's command line may hold, and this version takes without doing anything about it. */
@@ -183,12 +183,21 @@ function tellFailure({ log }: Runtime, metrics: Metrics, failure: Failure): void
   log[level]({ err: failure, code: failure.code, retry: failure.retry, mend: failure.mend }, 'the cycle ended early');
 }
 
-async function checkRemote({ clock, settings, log }: Runtime, engine: Engine, leadership: Leadership, loop: Loop, signal: AbortSignal): Promise<void> {
+interface Checked {
+  readonly engine: Engine;
+  readonly leadership: Leadership;
+  readonly loop: Loop;
+  readonly metrics: Metrics;
+}
+
+async function checkRemote(runtime: Runtime, { engine, leadership, loop, metrics }: Checked, signal: AbortSignal): Promise<void> {
+  const { clock, settings, log } = runtime;
   // A sleep that is cut short is the end.
   while (await clock.sleep(settings.git.headCheckInterval, signal).then(() => true, () => false)) {
     if (leadership.current() === null) continue;
     const edit = await engine.publisher.checkRemote().catch((error: unknown) => {
-      log.warn({ err: error }, 'the remote could not be asked for its head');
+      if (error instanceof Failure && error.code === 'database-behind') tellFailure(runtime, metrics, error);
+      else log.warn({ err: error }, 'the remote could not be asked for its head');
       return null;
     });
     if (edit === null) continue;

@@ -111,6 +111,15 @@ export async function recordForeignEdit(pool: Pool, paths: readonly string[], co
   ]);
 }
 
+/** Records that decisions are missing which Git shows; once, until they are repaired. */
+export async function recordBehind(pool: Pool, shown: number, known: number): Promise<void> {
+  await pool.query(
+    `insert into dory.events (kind, evidence) select 'database-behind', jsonb_build_object('git', $1::bigint, 'database', $2::bigint)
+      where coalesce((select kind from dory.events where kind in ('database-behind', 'epochs-repaired') order by id desc limit 1), '') <> 'database-behind'`,
+    [shown, known],
+  );
+}
+
 /** Whether a person's leave for this subject still holds. */
 export async function isApproved(pool: Pool, subject: string): Promise<boolean> {
   const { rowCount } = await pool.query('select from dory.approvals where subject = $1 and expires_at > now()', [subject]);

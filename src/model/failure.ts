@@ -14,6 +14,10 @@ const failureCodes = {
   'schema-incompatible': 'never',
   'embedded-postgres-failed': 'never',
   'not-leader': 'backoff',
+  'kubernetes-unreachable': 'backoff',
+  'kubernetes-refused': 'backoff',
+  'kubernetes-missing': 'never',
+  'kubernetes-expired': 'now',
   'git-missing': 'never',
   'git-unreachable': 'backoff',
   'git-refused': 'never',
@@ -75,4 +79,11 @@ export class Failure extends Error {
     this.mend = options.mend ?? '';
     this.problems = options.problems ?? [];
   }
+}
+
+/** @param shown the newest revision that Git shows; @param known the newest that the database knows */
+export function databaseBehind(shown: number, known: number): Failure {
+  return new Failure('database-behind', `Git shows revision ${String(shown)}, the database knows ${String(known)}: it was restored from a backup, or it is another one.`, {
+    mend: 'Nothing is decided or written. `dory repair epochs --dry-run` shows what Git has and the database lacks, `dory repair epochs` adopts it.',
+  });
 }

@@ -59,6 +59,8 @@ export interface Metrics {
   readonly heartbeatLag: Gauge;
   /** 1 while heartbeats that are sent are stored, so that silence is evidence. */
   readonly intakeCovered: Gauge;
+  /** 1 while Git shows decisions that the database does not know: automation has stopped. */
+  readonly databaseBehind: Gauge;
   /** 1 while this instance leads. */
   readonly leader: Gauge;
   /** Since the lease was renewed; 0 where this instance does not lead. */
@@ -68,10 +70,10 @@ export interface Metrics {
 /** What only a leader's cycles tell: an instance that leads no more knows nothing of it. */
 export function forgetFleet(metrics: Metrics): void {
   const { applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions } = metrics;
-  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge } = metrics;
+  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind } = metrics;
   for (const gauge of [
     applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions,
-    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge,
+    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind,
   ]) gauge.reset();
 }
 
@@ -135,6 +137,7 @@ function ownMetrics(registry: Registry) {
     paused: gauge('dory_paused', 'Whether a person paused automation'),
     heartbeatLag: gauge('dory_heartbeat_lag_seconds', 'Age of the oldest last heartbeat of a healthy node'),
     intakeCovered: gauge('dory_heartbeat_intake_covered', 'Whether heartbeats are stored, so that silence is evidence'),
+    databaseBehind: gauge('dory_database_behind', 'Whether Git shows decisions that the database does not know, as after a restore'),
     leader: gauge('dory_leader', 'Whether this instance leads'),
     leaseAge: gauge('dory_leader_lease_age_seconds', 'Since the lease of this instance was renewed; 0 where it does not lead'),
   };
