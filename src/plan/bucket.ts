@@ -3,7 +3,7 @@ import type { Change } from '../model/plan.ts';
 import { failureReasons } from '../model/reasons.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { after, elapsed, millis, type Instant } from '../model/time.ts';
-import { isAskedFor, type Restraint, type Scene } from './restraint.ts';
+import { letGo, type Restraint, type Scene } from './restraint.ts';
 
 /**
  * How many failovers may go now: a bucket that holds `burst`, was full at `from`, is refilled at `ratePerSecond`, and from
@@ -36,7 +36,7 @@ export function overRate(scene: Scene, changes: readonly Change[], urgency: (a: 
   const { world, guard } = scene;
   const { at, policy } = world.snapshot;
   if (guard.state !== 'degraded') return new Map();
-  const failovers = changes.filter((change) => failureReasons.has(change.reason) && change.before?.phase !== 'stopping' && !isAskedFor(scene, change));
+  const failovers = changes.filter((change) => failureReasons.has(change.reason) && change.before?.phase !== 'stopping' && !letGo(scene, change));
   const tokens = tokensAt(world.snapshot, guard.since);
   const waiting = failovers.sort(urgency).slice(Math.floor(tokens));
   const { ratePerSecond, burst } = policy.guard;

@@ -14,10 +14,10 @@ import type { Restraint, Scene } from './restraint.ts';
 export function overBudget(scene: Scene, changes: readonly Change[], urgency: (a: Change, b: Change) => number): ReadonlyMap<ProcessorId, Restraint> {
   const spent = changes.filter((change) => spending(change) !== null);
   if (spent.length === 0) return new Map();
-  const { snapshot } = scene.world;
+  const { snapshot, approved: isApproved } = scene.world;
   const allowed = allowedOf(snapshot);
-  const approved = spent.filter(({ processorId }) => scene.approved('budget', processorId));
-  const rest = spent.filter(({ processorId }) => !scene.approved('budget', processorId));
+  const approved = spent.filter(({ processorId }) => isApproved('budget', processorId));
+  const rest = spent.filter(({ processorId }) => !isApproved('budget', processorId));
   let left = Math.max(0, allowed - snapshot.spent - approved.length);
 
   const restrained = new Map<ProcessorId, Restraint>();

@@ -1,14 +1,14 @@
 import type { Change } from '../model/plan.ts';
 import { after, elapsed, type Instant } from '../model/time.ts';
 import { endOf, locksOn } from './locks.ts';
-import { isAskedFor, trustsSignals, type Restraint, type Scene } from './restraint.ts';
+import { letGo, trustsSignals, type Restraint, type Scene } from './restraint.ts';
 
 /**
  * A rule of the gate: after automation was off for a change (paused, in panic, locked), what nodes said meanwhile is looked
  * at for as long as it takes to miss a heartbeat, and a way home for as long as a node must be steady.
  */
 export function freshGrace(scene: Scene, change: Change): Restraint | null {
-  if (!trustsSignals(change) || isAskedFor(scene, change)) return null;
+  if (!trustsSignals(change) || letGo(scene, change)) return null;
   const began = lastBeginning(scene, change);
   if (began === null) return null;
   const { at, policy } = scene.world.snapshot;

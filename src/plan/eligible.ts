@@ -6,6 +6,7 @@ import type { ProcessorPolicy } from '../model/snapshot.ts';
 import type { World } from './world.ts';
 import { isFailed } from './flaps.ts';
 import type { NodeHealth } from './health.ts';
+import { lockOfNode } from './locks.ts';
 
 /**
  * May this processor run there? An ordered list of rules, each answering null or the reason against it; the first
@@ -31,7 +32,7 @@ export interface Subject {
 type Objection = readonly [ReasonCode, Evidence] | null;
 type Rule = (subject: Subject, candidate: Candidate) => Objection;
 
-const rules: readonly Rule[] = [nodeExists, nodeFit, nodeTakesPods, switchesOn, statePortable, hasGpu, hasArchitecture];
+const rules: readonly Rule[] = [nodeExists, nodeFit, nodeLocked, nodeTakesPods, switchesOn, statePortable, hasGpu, hasArchitecture];
 
 export function objectionTo(subject: Subject, candidate: Candidate): Rejection | null {
   for (const rule of rules) {
@@ -79,6 +80,14 @@ function nodeFit({ current }: Subject, { role, health, target }: Candidate): Obj
   const mayBeUnknown = role === 'home' && (current === null || stays);
   if (mayBeUnknown && !isFailed(health.verdict) && health.verdict !== 'decommissioned') return null;
   return [health.reason, health.evidence];
+}
+
+/** A node that a person works on is no refuge, nor the end of a way home that is under way. The way home is held at its beginning. */
+function nodeLocked({ world, current }: Subject, { role, health, target }: Candidate): Objection {
+  if (health === null || (current !== null && sameTarget(current.target, target))) return null;
+  if (role === 'home' && current?.phase !== 'stopping') return null;
+  const lock = lockOfNode(world.snapshot, health.node.id);
+  return lock === null ? null : ['node-locked', { node: health.node.name, owner: lock.owner }];
 }
 
 /** What the manifests of edge pods tolerate. */

@@ -2,13 +2,13 @@ import type { ProcessorSpec } from '../model/fleet.ts';
 import { byText, type ProcessorId } from '../model/ids.ts';
 import type { Change, GuardVerdict, Hold } from '../model/plan.ts';
 import { earliest, elapsed, type Instant } from '../model/time.ts';
-import { approvedIn } from './approvals.ts';
 import { overRate } from './bucket.ts';
 import { overBudget } from './budget.ts';
 import { freshGrace } from './clocks.ts';
 import { assertGate } from './gate-invariants.ts';
 import { locked } from './locks.ts';
-import { isAskedFor, trustsSignals, type Restraint, type Scene } from './restraint.ts';
+import { policyOf } from './policy.ts';
+import { letGo, trustsSignals, type Restraint, type Scene } from './restraint.ts';
 import type { World } from './world.ts';
 
 /** What was decided for each processor. */
@@ -27,7 +27,7 @@ export interface Placed {
  */
 export function gate(world: World, guard: GuardVerdict, placed: Placed): Placed {
   if (placed.changes.length === 0) return placed;
-  const scene: Scene = { world, guard, approved: approvedIn(world.snapshot), specs: specsOf(world, placed.changes) };
+  const scene: Scene = { world, guard, specs: specsOf(world, placed.changes) };
   const restraints = restrain(scene, placed.changes);
   const gated = restraints.size === 0 ? placed : withhold(placed, restraints);
   assertGate(scene, placed, gated);
@@ -65,14 +65,15 @@ function paused({ world }: Scene): Restraint | null {
 
 function frozen(scene: Scene, change: Change): Restraint | null {
   const { guard, world } = scene;
-  if (guard.state !== 'panic' || !trustsSignals(change) || isAskedFor(scene, change)) return null;
+  if (guard.state !== 'panic' || !trustsSignals(change) || letGo(scene, change)) return null;
   const evidence = { guard: guard.reason, sinceMs: elapsed(guard.since, world.snapshot.at) };
   return { reason: 'guard-frozen', evidence, needsPerson: true, wakeAt: null };
 }
 
 /** Higher priority first; among equals by identity, so that every instance lets the same ones go. */
 function urgencyIn({ world, specs }: Scene): (a: Change, b: Change) => number {
-  const priority = ({ processorId }: Change): number => (specs.has(processorId) ? world.snapshot.policy.processors.priority : 0);
+  const priorities = new Map([...specs].map(([id, spec]) => [id, policyOf(world, spec).priority]));
+  const priority = ({ processorId }: Change): number => priorities.get(processorId) ?? 0;
   return (a, b) => priority(b) - priority(a) || byText(a.processorId, b.processorId);
 }
 

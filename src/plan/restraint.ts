@@ -3,7 +3,6 @@ import type { ProcessorId } from '../model/ids.ts';
 import type { Change, GuardVerdict } from '../model/plan.ts';
 import { failureReasons, type Evidence, type ReasonCode } from '../model/reasons.ts';
 import type { Instant } from '../model/time.ts';
-import type { Approved } from './approvals.ts';
 import type { World } from './world.ts';
 
 /** What keeps a change from happening now. */
@@ -19,7 +18,6 @@ export interface Restraint {
 export interface Scene {
   readonly world: World;
   readonly guard: GuardVerdict;
-  readonly approved: Approved;
   /** Of the processors that are to change; none where the row is gone. */
   readonly specs: ReadonlyMap<ProcessorId, ProcessorSpec>;
 }
@@ -29,14 +27,14 @@ export interface Scene {
  * stopped by other means than silence is only brought to its end.
  */
 export function trustsSignals({ kind, reason, before, evidence }: Change): boolean {
-  if (kind !== 'place' && kind !== 'stop' && kind !== 'move') return false;
+  if (kind === 'place') return reason !== 'first-placement' && reason !== 'node-decommissioned';
+  if (kind !== 'stop' && kind !== 'move') return false;
   if (evidence['fence'] === 'fence-silent') return true;
   if (before?.phase === 'stopping' && typeof evidence['fence'] === 'string') return false;
   return failureReasons.has(reason) || reason === 'node-recovered';
 }
 
-/** A person asked for this very change, or for all that the guard held back. */
-export function isAskedFor({ approved }: Scene, { processorId, reason }: Change): boolean {
-  const own = reason === 'node-recovered' ? 'failback' : 'move';
-  return approved('guard', processorId) || approved(`${own}/${processorId}`, processorId);
+/** A person looked at what the guard held back, this among it: neither the guard nor its clocks hold it any longer. */
+export function letGo({ world }: Scene, { processorId }: Change): boolean {
+  return world.approved('guard', processorId);
 }
