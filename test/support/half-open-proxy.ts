@@ -1,10 +1,12 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
 export interface HalfOpenProxy {
-  /** The same database, through the proxy. */
+  /** The same server, through the proxy. */
   readonly url: string;
   /** Connections that there are stay open, and not a byte comes through them any more; new ones work. */
   freeze(): void;
+  /** Connections that there are end at once; new ones work. */
+  cut(): void;
   close(): Promise<void>;
 }
 
@@ -32,6 +34,9 @@ export async function halfOpenProxy(databaseUrl: string): Promise<HalfOpenProxy>
         inner.unpipe(outer);
         outer.unpipe(inner);
       }
+    },
+    cut: () => {
+      for (const [inner] of pairs) inner.destroy();
     },
     close: () => closed(server, pairs),
   };

@@ -1,0 +1,204 @@
+import type { EdgeNode } from '../model/fleet.ts';
+import type { Epoch, NodeName, ProcessorId } from '../model/ids.ts';
+import { known, unknown, type Observed } from '../model/observed.ts';
+import type { AgentSignals, NodeCondition, NodeSignals } from '../model/snapshot.ts';
+import { after, elapsed, millis, type Instant, type Millis } from '../model/time.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { KubeClient } from '../platform/kube/client.ts';
+import { createKubeCache, type KubeCache, type KubeObject } from '../platform/kube/watch.ts';
+import type { Log } from '../platform/log.ts';
+import type { Random } from '../platform/random.ts';
+import { readNode, type NodeEntry } from './cluster-nodes.ts';
+import { createMembers, readPod, readStatefulSet, type Member, type Members } from './cluster-pods.ts';
+import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
+
+/**
+ * What Kubernetes says: the edge nodes' conditions, and which pods of ours are left. Every instance keeps it, whether it leads or
+ * not, so that a takeover starts no clock anew.
+ *
+ * The cluster's clock and the nodes' are not believed. What happened is dated by this process's monotonic clock, and told on the
+ * database's: `look` pairs the two.
+ */
+export interface Cluster extends ClusterPort {
+  /** As it is now, for the check right before a decision is written; null where the cluster does not show the node. */
+  freshest(name: NodeName): NodeCondition | null;
+  /** Resolves with true as soon as everything was listed once, or with false when `limit` is over. */
+  synced(limit: Millis): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** What a snapshot takes of it. */
+export interface ClusterPort {
+  /** To be called before the transaction begins; and what it answers, with the transaction's clock. */
+  look(): (at: Instant) => ClusterLook;
+}
+
+interface ClusterLook {
+  node(name: NodeName): Observed<NodeCondition>;
+  pods(processorId: ProcessorId, epoch: Epoch): Observed<'present' | 'gone'>;
+}
+
+export interface ClusterOptions {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** The label of nodes that names their site. */
+  readonly siteLabel: string | null;
+  /** Copies of pods with no sign of life for longer say nothing. (How old a node's condition may be, `plan` judges.) */
+  readonly fresh: Millis;
+  /** Something changed that a decision may depend on. */
+  readonly onChange: () => void;
+  /** Whether all of it can be watched. */
+  readonly onHealth: (healthy: boolean) => void;
+}
+
+interface Caches {
+  readonly nodes: KubeCache<NodeEntry>;
+  readonly pods: KubeCache<Member>;
+  readonly sets: KubeCache<Member>;
+  readonly members: Members;
+  readonly leases: LeaseReader;
+}
+
+/** Both clocks at one moment. */
+interface Moment {
+  readonly at: Instant;
+  readonly monotonic: Millis;
+}
+
+const edgeNodes = 'node-type=edge';
+const ours = 'managed-by=dory-orchestrator';
+
+export function createCluster(options: ClusterOptions): Cluster {
+  const { clock, client } = options;
+  const caches = openCaches(options);
+  const all = [caches.nodes, caches.pods, caches.sets];
+  let last: Moment | null = null;
+  return {
+    look: () => {
+      const monotonic = clock.monotonic();
+      return (at) => {
+        last = { at, monotonic };
+        return lookAt(caches, last, options.fresh);
+      };
+    },
+    freshest: (name) => {
+      const entry = caches.nodes.items.get(name);
+      return entry === undefined || last === null ? null : conditionOf(entry, caches.leases, last);
+    },
+    synced: async (limit) => {
+      const end = clock.monotonic() + limit;
+      while (all.some((cache) => cache.aliveAt() === null)) {
+        if (clock.monotonic() >= end) return false;
+        await clock.sleep(syncPoll);
+      }
+      return true;
+    },
+    close: async () => {
+      await Promise.all([...all, caches.leases].map((part) => part.close()));
+      client.close();
+    },
+  };
+}
+
+/** A list takes some 10 ms; who waits for it is a person. */
+const syncPoll = millis(20);
+
+function openCaches(options: ClusterOptions): Caches {
+  const { client, clock, random, log, siteLabel, onChange, onHealth } = options;
+  const health = sumOf(['nodes', 'pods', 'sets'], onHealth);
+  const cache = <T>(name: 'nodes' | 'pods' | 'sets', given: { readonly path: string; readonly labelSelector: string; readonly metadataOnly: boolean; readonly read: (object: KubeObject, before: T | null) => T; readonly onChange: (before: T | null, after: T | null) => void }): KubeCache<T> =>
+    createKubeCache({
+      client, clock, random, log, ...given,
+      onState: (up) => {
+        health(name, up);
+        onChange();
+      },
+    });
+  const members = createMembers();
+  const nodes = cache<NodeEntry>('nodes', {
+    path: '/api/v1/nodes', labelSelector: edgeNodes, metadataOnly: false,
+    read: (object, before) => readNode(object, before, { now: clock.monotonic(), siteLabel }),
+    onChange: (before, now) => { if (differs(before, now)) onChange(); },
+  });
+  const pods = cache<Member>('pods', {
+    path: '/api/v1/pods', labelSelector: ours, metadataOnly: true, read: readPod,
+    onChange: (before, now) => {
+      members.onPod(before, now);
+      if (now === null) onChange();
+    },
+  });
+  const sets = cache<Member>('sets', {
+    path: '/apis/apps/v1/statefulsets', labelSelector: ours, metadataOnly: false, read: readStatefulSet,
+    onChange: (before, now) => {
+      members.onStatefulSet(before, now);
+      if (now?.stopped === true && before?.stopped !== true) onChange();
+    },
+  });
+  const doubtful = (): readonly string[] => [...nodes.items.values()].filter(({ ready }) => ready !== 'true').map(({ name }) => name);
+  return { nodes, pods, sets, members, leases: createLeaseReader({ client, clock, log, doubtful }) };
+}
+
+/** Told whether all parts are up, when that changes. */
+function sumOf(parts: readonly string[], tell: (all: boolean) => void): (part: string, up: boolean) => void {
+  const state = new Map(parts.map((part) => [part, false]));
+  let told: boolean | null = null;
+  return (part, up) => {
+    state.set(part, up);
+    const all = [...state.values()].every(Boolean);
+    if (all === told) return;
+    told = all;
+    tell(all);
+  };
+}
+
+/** In what a decision may depend on: kubelets renew the rest of it every few minutes. */
+function differs(before: NodeEntry | null, now: NodeEntry | null): boolean {
+  if (before === null || now === null) return before !== now;
+  return before.since !== now.since || before.taints.join() !== now.taints.join() || before.site !== now.site || before.architecture !== now.architecture || before.gpu !== now.gpu;
+}
+
+function lookAt({ nodes, pods, sets, members, leases }: Caches, moment: Moment, fresh: Millis): ClusterLook {
+  return {
+    node: (name) => {
+      const alive = nodes.aliveAt();
+      if (alive === null) return unknown('watch-down');
+      const at = dated(alive, moment);
+      const entry = nodes.items.get(name);
+      if (entry !== undefined) return known(conditionOf(entry, leases, moment), at);
+      // It may have come while nobody looked.
+      return elapsed(at, moment.at) > fresh ? unknown('watch-down') : unknown('not-in-cluster');
+    },
+    pods: (processorId, epoch) => {
+      const [pod, set] = [pods.aliveAt(), sets.aliveAt()];
+      if (pod === null || set === null) return unknown('watch-down');
+      const at = dated(millis(Math.min(pod, set)), moment);
+      return elapsed(at, moment.at) > fresh ? unknown('watch-down') : known(members.pods(processorId, epoch), at);
+    },
+  };
+}
+
+function conditionOf({ name, ready, since, taints, architecture, gpu, site }: NodeEntry, leases: LeaseReader, moment: Moment): NodeCondition {
+  return { ready, since: dated(since, moment), taints, leaseAgeMs: ready === 'true' ? null : leases.ageOf(name, moment.monotonic), architecture, gpu, site };
+}
+
+/** A moment of the monotonic clock on the database's. What came in between the two readings is of now. */
+function dated(then: Millis, { at, monotonic }: Moment): Instant {
+  return after(at, millis(Math.min(0, Math.round(then - monotonic))));
+}
+
+/** The heartbeats' side of each node, with what Kubernetes says of it. */
+export function withConditions(signals: readonly NodeSignals[], nodes: readonly EdgeNode[], look: ClusterLook | null): readonly NodeSignals[] {
+  if (look === null) return signals;
+  const names = new Map(nodes.map(({ id, name }) => [id, name]));
+  return signals.map((each) => {
+    const name = names.get(each.nodeId);
+    return name === undefined ? each : { ...each, kubernetes: look.node(name) };
+  });
+}
+
+/** Each agent, with what is left of its pods. */
+export function withPods(agents: readonly AgentSignals[], look: ClusterLook | null): readonly AgentSignals[] {
+  return look === null ? agents : agents.map((each) => ({ ...each, pods: look.pods(each.processorId, each.epoch) }));
+}
