@@ -1,13 +1,20 @@
 import type { Command } from 'commander';
 import { approveCommand, confirmStopCommand } from './approve.ts';
 import type { CliContext } from './context.ts';
+import { drillCommand } from './drill.ts';
+import { eventsCommand } from './events.ts';
 import { leaderCommands } from './leader.ts';
 import { maintenanceCommands } from './maintenance.ts';
 import { ackCommand, nodeCommands } from './node.ts';
+import { nodesCommand } from './nodes.ts';
 import { pauseCommand, resumeCommand } from './pause.ts';
 import { policyCommands } from './policies.ts';
+import { processorsCommand } from './processors.ts';
+import { simulateCommand } from './simulate.ts';
+import { nodeTokenCommands, tokenCommands } from './tokens.ts';
 
 /** Every operation of `src/operator/registry.ts` as a command. */
 export const operatorCommands: readonly ((program: Command, context: CliContext) => void)[] = [
-  approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, policyCommands, nodeCommands,
+  approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, policyCommands, nodeCommands, nodeTokenCommands, tokenCommands,
+  nodesCommand, processorsCommand, eventsCommand, simulateCommand, drillCommand,
 ];

@@ -8,7 +8,7 @@ export interface OperatorApi {
   /** The OpenAPI description of the routes. */
   readonly document: object;
   readonly authenticate: Authenticate;
-  /** Whether routes that change nothing take a token as well. */
+  /** Whether all routes take a token. */
   readonly requireTokenForReads: boolean;
   /** Whether registering and decommissioning nodes over the edge API takes one too. */
   readonly requireTokenForNodes: boolean;
@@ -18,7 +18,8 @@ export interface OperatorRoute {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** As fastify writes it: `/api/v1/nodes/:node/ack`. */
   readonly path: string;
-  readonly changesState: boolean;
+  /** Always; the others only where the settings say so. */
+  readonly takesToken: boolean;
   /** @throws Failure */
   readonly call: (request: OperatorRequest, caller: { readonly name: string }) => Promise<unknown>;
 }
@@ -54,7 +55,7 @@ function addRoute(scope: FastifyInstance, route: OperatorRoute, api: OperatorApi
     // Before the body is read: who may not ask is not listened to.
     onRequest: async (request) => {
       const { authorization } = request.headers;
-      const open = !route.changesState && !api.requireTokenForReads && authorization === undefined;
+      const open = !route.takesToken && !api.requireTokenForReads && authorization === undefined;
       callers.set(request, open ? 'anonymous' : await callerOf(authorization, api.authenticate));
     },
     handler: async (request, reply) => {

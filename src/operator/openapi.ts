@@ -31,7 +31,7 @@ export function openApiDocument(operations: readonly Operation[]): Json {
   };
 }
 
-function describe({ name, method, path, summary, changesState, input, output }: Operation): Json {
+function describe({ name, method, path, summary, changesState, confidential, input, output }: Operation): Json {
   const { properties = {}, required = [] } = schemaOf(input, 'input') as { properties?: Record<string, Json>; required?: readonly string[] };
   const inPath = [...path.matchAll(/:([A-Za-z]+)/g)].map(([, part = '']) => part);
   const left = Object.entries(properties).filter(([member]) => !inPath.includes(member));
@@ -50,7 +50,7 @@ function describe({ name, method, path, summary, changesState, input, output }: 
     operationId: name,
     tags: [name.split('.')[0]],
     summary,
-    ...(changesState ? { security: [{ operator: [] }] } : { security: [{}, { operator: [] }] }),
+    security: changesState || confidential === true ? [{ operator: [] }] : [{}, { operator: [] }],
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(inQuery ? {} : { requestBody: { required: body.required.length > 0, content: { 'application/json': { schema: body } } } }),
     responses: {

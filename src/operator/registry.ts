@@ -1,10 +1,16 @@
 import { approve, confirmStop } from './approve.ts';
+import { drill } from './drill.ts';
+import { eventsList } from './events-view.ts';
 import { leader, leaderStepDown } from './leader.ts';
 import { maintenanceBegin, maintenanceEnd, maintenanceList } from './maintenance.ts';
+import { nodesList } from './nodes-view.ts';
 import { ack, nodeDecommission, nodeRegister } from './nodes.ts';
 import type { Operation } from './operation.ts';
 import { pause, resume } from './pause.ts';
+import { processorsList } from './processors-view.ts';
+import { simulate } from './simulate.ts';
 import { policyClear, policyList, policySet } from './policies.ts';
+import { nodeTokenCreate, nodeTokenList, nodeTokenRevoke, nodeTokenRotate, tokenCreate, tokenList, tokenRevoke, tokenRotate } from './tokens.ts';
 
 /** Everything that operators can do. What is in here has a route and a command. */
 export const operations: readonly Operation[] = [
@@ -12,6 +18,10 @@ export const operations: readonly Operation[] = [
   pause, resume,
   maintenanceBegin, maintenanceEnd, maintenanceList,
   ack, nodeRegister, nodeDecommission,
+  nodeTokenCreate, nodeTokenRotate, nodeTokenRevoke, nodeTokenList,
+  tokenCreate, tokenRotate, tokenRevoke, tokenList,
   policySet, policyClear, policyList,
   leader, leaderStepDown,
+  nodesList, processorsList, eventsList,
+  simulate, drill,
 ];
