@@ -7,7 +7,7 @@ import type { Layout } from '../model/tree.ts';
 import { assertLeader } from '../platform/leadership.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { describeUpdates } from './describe.ts';
-import { lockNodes } from './freshest.ts';
+import { lookAgain, type ConditionOf } from './freshest.ts';
 import { guardChanged, writeGuard } from './guard.ts';
 import { holdChanges, writeHolds, type HoldChanges } from './holds.ts';
 import { quarantineChanges, writeQuarantine, type QuarantineChanges } from './quarantine.ts';
@@ -17,9 +17,9 @@ import { writeVerdicts } from './verdicts.ts';
 /**
  * The transaction: what was planned becomes rows, all of them or none. Git and the cluster follow from these rows alone.
  *
- * In order: assert that we lead; lock the state row, so that decisions are one after another; look once more at the
- * heartbeats of the nodes that are about to be left; write. A conflict (another decision came in between, a node spoke
- * up) is a `Failure` of class `now`: observe and plan again.
+ * In order: assert that we lead; lock the state row, so that decisions are one after another; look once more at what
+ * the moves rest on; write. A conflict (another decision came in between, a node spoke up) is a `Failure` of class `now`:
+ * observe and plan again.
  */
 export interface Decider {
   readonly pool: Pool;
@@ -29,6 +29,8 @@ export interface Decider {
   readonly layout: Layout | 'auto';
   /** Name and version of the renderer, recorded with the revision. */
   readonly renderer: string;
+  /** What the cluster says at the moment of writing; null without one. */
+  readonly conditionOf: ConditionOf | null;
   /** The name of this cycle, recorded with its revision and its events. */
   readonly cycle: string;
 }
@@ -61,7 +63,7 @@ interface Standing {
 
 async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, plan: Plan, { quarantine, holds }: Standing): Promise<Decision> {
   const previous = await lockState(client);
-  await lockNodes(client, snapshot, plan);
+  await lookAgain(client, snapshot, plan, decider.conditionOf);
   let revision: RevisionId | null = null;
   if (plan.changes.length > 0) {
     revision = (previous + 1) as RevisionId;

@@ -1,36 +1,111 @@
 import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
-import type { NodeId } from '../model/ids.ts';
-import type { Plan } from '../model/plan.ts';
-import type { Snapshot } from '../model/snapshot.ts';
+import type { NodeId, NodeName, ProcessorId } from '../model/ids.ts';
+import type { Change, Plan } from '../model/plan.ts';
+import { targetName, type Target } from '../model/placement.ts';
+import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
 
 /**
- * The last look before the irreversible step: the nodes that are being left as lost must not have spoken since the
- * snapshot. One that did makes the whole decision stale; the next plan sees its beat. With them all nodes whose rows this
- * transaction writes are locked, in the order in which heartbeats lock them, so that neither waits for the other in a circle.
+ * The last look before the irreversible step. What a move rests on must still be so: a lost node has not spoken since the
+ * snapshot, and its kubelet is not back; a silent agent has not beaten, and no lease was given; one that stopped has not
+ * started again; the node that takes it is still in service and ready; nobody locked or paused anything. Whatever changed
+ * makes the whole decision stale, and the next plan sees it. That policy or an approval changed does not: it was valid.
+ *
+ * The rows of all nodes concerned are locked, in the order in which heartbeats lock them, so that neither waits for the other in a circle.
+ * @throws Failure `database-conflict`
  */
-export async function lockNodes(client: PoolClient, snapshot: Snapshot, plan: Plan): Promise<void> {
-  const left = lostSources(plan);
-  const nodes = [...new Set([...left, ...plan.transitions.map(({ nodeId }) => nodeId)])].sort();
+export async function lookAgain(client: PoolClient, snapshot: Snapshot, plan: Plan, conditionOf: ConditionOf | null): Promise<void> {
+  const moves = plan.changes.filter(isMove);
+  await lockNodes(client, snapshot, plan, moves);
+  if (plan.changes.length > 0) await lookAtControls(client, snapshot);
+  if (moves.length === 0) return;
+  await lookAtAgents(client, snapshot, moves);
+  if (conditionOf !== null) lookAtCluster(snapshot, plan, moves, conditionOf);
+}
+
+/** What the cluster says of a node at this moment; null where it gives no news. */
+export type ConditionOf = (name: NodeName) => NodeCondition | null;
+
+type Move = Change & { readonly before: NonNullable<Change['before']>; readonly after: NonNullable<Change['after']> };
+
+function isMove(change: Change): change is Move {
+  return change.kind === 'move';
+}
+
+function conflict(what: string): Failure {
+  return new Failure('database-conflict', `${what} while a decision was being written`);
+}
+
+async function lockNodes(client: PoolClient, snapshot: Snapshot, plan: Plan, moves: readonly Move[]): Promise<void> {
+  const left = lostSources(plan, moves);
+  const taking = new Set(moves.flatMap(({ after }) => nodeOf(after.target)));
+  const nodes = [...new Set([...left, ...taking, ...plan.transitions.map(({ nodeId }) => nodeId)])].sort();
   if (nodes.length === 0) return;
-  const { rows } = await client.query<{ id: NodeId; name: string; at: string | null }>(
-    `select id, name, floor(extract(epoch from last_heartbeat_at) * 1000)::bigint as at
+  const { rows } = await client.query<{ id: NodeId; name: string; status: string | null; at: string | null }>(
+    `select id, name, status, floor(extract(epoch from last_heartbeat_at) * 1000)::bigint as at
        from edge_nodes where id = any($1::uuid[]) order by id for no key update`,
     [nodes],
   );
   const seen = new Map(snapshot.nodes.map(({ nodeId, heartbeat }) => [nodeId, heartbeat.known ? heartbeat.at : null]));
-  for (const { id, name, at } of rows) {
-    if (left.has(id) && at !== null && Number(at) > (seen.get(id) ?? 0)) {
-      throw new Failure('database-conflict', `node ${name} sent a heartbeat while its loss was being decided`);
+  for (const { id, name, status, at } of rows) {
+    if (left.has(id) && at !== null && Number(at) > (seen.get(id) ?? 0)) throw conflict(`node ${name} sent a heartbeat`);
+    if (taking.has(id) && status === 'decommissioned') throw conflict(`node ${name} was decommissioned`);
+  }
+}
+
+function lostSources(plan: Plan, moves: readonly Move[]): ReadonlySet<NodeId> {
+  const lost = new Set(plan.verdicts.filter(({ verdict }) => verdict === 'lost').map(({ nodeId }) => nodeId));
+  return new Set(moves.flatMap(({ before }) => nodeOf(before.target)).filter((id) => lost.has(id)));
+}
+
+function nodeOf(target: Target): readonly NodeId[] {
+  return target.kind === 'edge' ? [target.nodeId] : [];
+}
+
+async function lookAtControls(client: PoolClient, { locks, pause }: Snapshot): Promise<void> {
+  const { rows } = await client.query<{ name: string | null; paused: boolean }>(
+    `select (select name from dory.locks where ended_at is null and expires_at > now() and id <> all($1::bigint[]) limit 1) as name,
+            (select paused from dory.pause) as paused`,
+    [locks.map(({ id }) => id)],
+  );
+  const { name = null, paused = false } = rows[0] ?? {};
+  if (name !== null) throw conflict(`${name} was locked`);
+  if (paused && pause.paused === null) throw conflict('automation was paused');
+}
+
+/** Proofs that a beat since would undo. A person's word, and pods that are gone, stand. */
+const lasting: ReadonlySet<unknown> = new Set(['fence-confirmed', 'fence-pods-gone']);
+
+async function lookAtAgents(client: PoolClient, { agents, at }: Snapshot, moves: readonly Move[]): Promise<void> {
+  const asked = new Map(moves.filter(({ evidence }) => !lasting.has(evidence['fence'])).map((move) => [move.processorId, move]));
+  const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
+  const { rows } = await client.query<{ id: ProcessorId; epoch: string; beat: string; lease: string | null; stopped: boolean }>(
+    `select processor_id as id, epoch, ${ms('last_beat_at')} as beat, ${ms('lease_until')} as lease, stop_acknowledged_at is not null as stopped
+       from dory.beats where processor_id = any($1::uuid[])`,
+    [[...asked.keys()]],
+  );
+  const seen = new Map(agents.map((agent) => [agent.processorId, agent]));
+  for (const { id, epoch, beat, lease, stopped } of rows) {
+    const move = asked.get(id);
+    if (move?.before.epoch !== Number(epoch)) continue;
+    const known = seen.get(id) ?? { lastBeatAt: at, leaseUntil: null };
+    if (move.evidence['fence'] === 'fence-acknowledged') {
+      if (!stopped) throw conflict(`the agent of ${id} on ${targetName(move.before.target)} started again`);
+    } else if (Number(beat) > (known.lastBeatAt ?? 0) || Number(lease ?? 0) > (known.leaseUntil ?? 0)) {
+      throw conflict(`the agent of ${id} on ${targetName(move.before.target)} sent a heartbeat`);
     }
   }
 }
 
-function lostSources(plan: Plan): ReadonlySet<NodeId> {
-  const lost = new Set(plan.verdicts.filter(({ verdict }) => verdict === 'lost').map(({ nodeId }) => nodeId));
-  const left = new Set<NodeId>();
-  for (const { kind, before } of plan.changes) {
-    if (kind === 'move' && before?.target.kind === 'edge' && lost.has(before.target.nodeId)) left.add(before.target.nodeId);
+function lookAtCluster(snapshot: Snapshot, plan: Plan, moves: readonly Move[], conditionOf: ConditionOf): void {
+  const left = lostSources(plan, moves);
+  const seen = new Map(snapshot.nodes.map(({ nodeId, kubernetes }) => [nodeId, kubernetes.known ? kubernetes.value.ready : null]));
+  const names = new Map(moves.flatMap(({ before, after }) => [before.target, after.target]).flatMap((target) => (target.kind === 'edge' ? [[target.nodeId, target.nodeName] as const] : [])));
+  for (const [id, name] of names) {
+    const before = seen.get(id) ?? null;
+    const now = conditionOf(name)?.ready ?? null;
+    if (before === null || now === null || (before === 'true') === (now === 'true')) continue;
+    if (left.has(id) && now === 'true') throw conflict(`node ${name} became ready`);
+    if (!left.has(id) && now !== 'true') throw conflict(`node ${name} is ready no more`);
   }
-  return left;
 }

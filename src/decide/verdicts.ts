@@ -3,23 +3,30 @@ import type { RevisionId } from '../model/ids.ts';
 import type { NodeVerdict } from '../model/snapshot.ts';
 import type { Instant } from '../model/time.ts';
 
-/** Records verdicts that changed, tells `edge_nodes.status`, and leaves an event in both logs. */
+/** Those that the running system's tables are told. */
+const told = `'healthy', 'returning', 'silent', 'detached', 'lost'`;
+
+/**
+ * Records verdicts that changed, tells `edge_nodes.status`, and leaves an event in both logs. Of failed nodes the running system
+ * knows one kind, so its readers find each of them `offline`: lost, silent or detached, nothing should be sent there.
+ */
 export async function writeVerdicts(client: PoolClient, at: Instant, transitions: readonly NodeVerdict[], revision: RevisionId | null): Promise<void> {
   if (transitions.length === 0) return;
   const json = JSON.stringify(transitions);
   await client.query(
-    `insert into dory.node_verdicts (node_id, verdict, since, reason, evidence)
-     select "nodeId", verdict, to_timestamp(since / 1000), reason, evidence
-       from jsonb_to_recordset($1::jsonb) as r ("nodeId" uuid, verdict text, since float8, reason text, evidence jsonb)
+    `insert into dory.node_verdicts (node_id, verdict, since, flaps, reason, evidence)
+     select "nodeId", verdict, to_timestamp(since / 1000), flaps, reason, evidence
+       from jsonb_to_recordset($1::jsonb) as r ("nodeId" uuid, verdict text, since float8, flaps integer, reason text, evidence jsonb)
      on conflict (node_id) do update
-        set verdict = excluded.verdict, since = excluded.since, reason = excluded.reason, evidence = excluded.evidence`,
+        set verdict = excluded.verdict, since = excluded.since, flaps = excluded.flaps, reason = excluded.reason, evidence = excluded.evidence`,
     [json],
   );
   await client.query(
-    `update edge_nodes n set status = case r.verdict when 'lost' then 'offline' else 'online' end
-       from jsonb_to_recordset($1::jsonb) as r ("nodeId" uuid, verdict text)
-      where n.id = r."nodeId" and r.verdict in ('healthy', 'returning', 'lost') and n.status <> 'decommissioned'
-        and n.status is distinct from case r.verdict when 'lost' then 'offline' else 'online' end`,
+    `update edge_nodes n set status = r.status
+       from (select "nodeId", case when verdict in ('healthy', 'returning') then 'online' else 'offline' end as status
+               from jsonb_to_recordset($1::jsonb) as v ("nodeId" uuid, verdict text)
+              where verdict in (${told})) r
+      where n.id = r."nodeId" and n.status <> 'decommissioned' and n.status is distinct from r.status`,
     [json],
   );
   await client.query(
@@ -33,7 +40,7 @@ export async function writeVerdicts(client: PoolClient, at: Instant, transitions
      select n.id, 'node_' || r.verdict, r.evidence || jsonb_build_object('reason', r.reason), to_timestamp($2::float8 / 1000)
        from jsonb_to_recordset($1::jsonb) as r ("nodeId" uuid, verdict text, reason text, evidence jsonb)
        join edge_nodes n on n.id = r."nodeId"
-      where r.verdict in ('lost', 'returning', 'healthy')`,
+      where r.verdict in (${told})`,
     [json, at],
   );
 }

@@ -9,7 +9,7 @@ import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
 import { readAgents, readPlacements, readRetired } from './placements.ts';
 import type { Tables } from './rows.ts';
-import { inDoubt, intakeOf, readNodeSignals, type IntakeFacts, type Receiver } from './signals.ts';
+import { inDoubt, intakeOf, readNodeSignals, withNodeBeats, type IntakeFacts, type Receiver } from './signals.ts';
 import { fingerprintSql, readCatalog, readTable, tableNames, type Catalog, type TableName } from './tables.ts';
 
 export interface ObserveSettings {
@@ -77,7 +77,9 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
   const nodes = withConditions(await readNodeSignals(client, fleet.nodes), fleet.nodes, cluster);
   const { policy } = settings;
   const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, policy);
-  const agents = withPods(await readAgents(client, placements, inDoubt(nodes, at, policy)), cluster);
+  const read = await readAgents(client, placements, inDoubt(nodes, at, policy));
+  const received = settings.receiver === 'dory' && recorded !== null;
+  const agents = withPods(received ? read : withNodeBeats(read, placements, nodes), cluster);
   const controls = await readControls(client, policy, settings.policies);
   return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, intake, policy, ...controls }), memory };
 }

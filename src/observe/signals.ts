@@ -2,8 +2,9 @@ import type { PoolClient } from 'pg';
 import type { EdgeNode } from '../model/fleet.ts';
 import type { NodeId } from '../model/ids.ts';
 import { known, unknown } from '../model/observed.ts';
-import type { Intake, NodeSignals, Policy, Verdict } from '../model/snapshot.ts';
-import { elapsed, formatMillis, instant, type Instant } from '../model/time.ts';
+import type { Placement } from '../model/placement.ts';
+import type { AgentSignals, Intake, NodeSignals, Policy, Verdict } from '../model/snapshot.ts';
+import { elapsed, formatMillis, instant, latest, type Instant } from '../model/time.ts';
 
 /** Who takes the agents' heartbeats: our own server, or another program that writes `edge_nodes.last_heartbeat_at`. */
 export type Receiver = 'dory' | 'external';
@@ -38,6 +39,22 @@ export function inDoubt(nodes: readonly NodeSignals[], at: Instant, { heartbeatG
     return silent || notReady || (recorded !== null && recorded.verdict !== 'healthy');
   });
   return new Set(doubtful.map(({ nodeId }) => nodeId));
+}
+
+/**
+ * Another program that takes the heartbeats tells the node's only: a beat of the node since a placement was decided then stands
+ * for its agent's, which is as late as the node's last agent and so proves no silence too early.
+ */
+export function withNodeBeats(agents: readonly AgentSignals[], placements: readonly Placement[], nodes: readonly NodeSignals[]): readonly AgentSignals[] {
+  if (agents.length === 0) return agents;
+  const placed = new Map(placements.map((placement) => [placement.processorId, placement]));
+  const beats = new Map(nodes.flatMap(({ nodeId, heartbeat }) => (heartbeat.known ? [[nodeId, heartbeat.at] as const] : [])));
+  return agents.map((agent) => {
+    const placement = placed.get(agent.processorId);
+    const beat = placement?.target.kind === 'edge' ? (beats.get(placement.target.nodeId) ?? null) : null;
+    if (placement === undefined || beat === null || beat < placement.since) return agent;
+    return { ...agent, lastBeatAt: latest(beat, agent.lastBeatAt ?? beat) };
+  });
 }
 
 export interface IntakeFacts {
