@@ -138,16 +138,19 @@ function waitingOn({ snapshot }: World, nodes: readonly WatchedNode[]): number {
 function fallenIntake({ snapshot }: World, nodes: readonly WatchedNode[]): Finding | null {
   const { at, intake, policy } = snapshot;
   if (!intake.covered) return null;
-  const heard = beatingSince(nodes, at - policy.guard.window, at - policy.heartbeatStale);
-  const late = heard.filter(({ beat }) => silence(beat, intake) > policy.guard.lateBeat);
+  const heard = lastBeats(nodes, at - policy.guard.window, at - policy.heartbeatStale);
+  const late = heard.filter((beat) => silence(beat, intake) > policy.guard.lateBeat);
   return mostAreLate(late.length, heard.length, policy) ? fallen(late.length, heard.length) : null;
 }
 
-/** A node whose beats nobody misses, because nothing runs there, is well although it is silent: it says nothing here. */
-function beatingSince(nodes: readonly WatchedNode[], from: number, stale: number): readonly (WatchedNode & { readonly beat: Instant })[] {
-  return nodes.flatMap((node) => {
-    const { beat, verdict } = node;
-    return beat === null || beat < from || (verdict === 'healthy' && beat < stale) ? [] : [{ ...node, beat }];
+/**
+ * The last beats of nodes that beat lately. What failed by now is counted elsewhere; and a node whose beats nobody misses,
+ * because nothing runs there, is well although it is silent.
+ */
+function lastBeats(nodes: readonly WatchedNode[], from: number, stale: number): readonly Instant[] {
+  return nodes.flatMap(({ beat, verdict }) => {
+    const tells = beat !== null && beat >= from && !failing.has(verdict) && (verdict !== 'healthy' || beat >= stale);
+    return tells ? [beat] : [];
   });
 }
 
@@ -170,8 +173,8 @@ function stillPanic(world: World, before: RecordedGuard, watched: readonly Watch
   const answer = approvals.find(({ subject }) => subject === 'guard');
   const nodes = answer === undefined ? watched : watched.filter((node) => !wasTroubled(node, answer.at, policy));
   const from = instant(before.since - policy.guard.window);
-  const heard = beatingSince(nodes, from, at - policy.heartbeatStale);
-  const late = heard.filter(({ beat }) => elapsed(beat, at) > policy.guard.lateBeat);
+  const heard = lastBeats(nodes, from, at - policy.heartbeatStale);
+  const late = heard.filter((beat) => elapsed(beat, at) > policy.guard.lateBeat);
   if (mostAreLate(late.length, heard.length, policy)) return fallen(late.length, heard.length);
   const failed = failedSince(nodes, from);
   const { state } = classify(failed, watched, policy);

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import type { Change, Hold } from '../../src/model/plan.ts';
 import { targetName } from '../../src/model/placement.ts';
+import type { BudgetPolicy, GuardPolicy, GuardState, MaintenanceLock, PolicyOverride } from '../../src/model/snapshot.ts';
 import { plan } from '../../src/plan/plan.ts';
 import { testPolicy } from '../support/policy.ts';
 import { span, World, type NodeDefinition, type ProcessorDefinition } from '../support/world.ts';
@@ -13,8 +14,15 @@ import { span, World, type NodeDefinition, type ProcessorDefinition } from '../s
  * `scenario.yaml`. Every step must expect something, and whatever it doesn't mention must not happen.
  */
 interface Scenario {
-  given: { nodes: Record<string, NodeDefinition | null>; processors: Record<string, ProcessorDefinition>; switchedOff?: string[]; policy?: Record<string, string> };
+  given: { nodes: Record<string, NodeDefinition | null>; processors: Record<string, ProcessorDefinition>; switchedOff?: string[]; policy?: Record<string, string> } & Given;
   steps: Step[];
+}
+
+/** What people set beside the thresholds. */
+interface Given {
+  guard?: Partial<GuardPolicy>;
+  budget?: Partial<BudgetPolicy>;
+  policies?: Record<string, PolicyOverride['policy']>;
 }
 
 interface Step {
@@ -35,7 +43,11 @@ interface Step {
   agents?: Record<string, 'silent' | 'unheard' | 'stopped' | 'beating'>;
   confirm?: string[];
   approve?: string[];
-  expect: { changes?: string[]; holds?: string[]; refusals?: string[]; verdicts?: Record<string, string>; nothing?: true };
+  pause?: string;
+  resume?: true;
+  lock?: Record<string, string>;
+  unlock?: string[];
+  expect: { changes?: string[]; holds?: string[]; refusals?: string[]; verdicts?: Record<string, string>; guard?: GuardState; nothing?: true };
 }
 
 const folder = import.meta.dirname;
@@ -46,7 +58,9 @@ describe.each(names)('%s', (name) => {
     const { given, steps } = parse(readFileSync(path.join(folder, name, 'scenario.yaml'), 'utf8')) as Scenario;
     const world = build(given);
     expect(steps.length).toBeGreaterThan(0);
+    let withheld: readonly Hold[] = [];
     for (const [index, step] of steps.entries()) {
+      say(world, step, withheld);
       act(world, step);
       const result = plan(world.snapshot());
       const seen = {
@@ -58,6 +72,8 @@ describe.each(names)('%s', (name) => {
       expect(seen, `step ${String(index + 1)}: ${step.why ?? ''}`).toEqual({ changes, holds, refusals });
       const judged = Object.fromEntries(result.verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
       expect(judged, `step ${String(index + 1)}`).toMatchObject(verdicts);
+      if (step.expect.guard !== undefined) expect(result.guard.state, `step ${String(index + 1)}: the fleet guard`).toBe(step.expect.guard);
+      withheld = result.holds;
       world.apply(result);
       const again = plan(world.snapshot());
       expect(again.changes, `step ${String(index + 1)}: the same facts again change nothing`).toEqual([]);
@@ -65,9 +81,10 @@ describe.each(names)('%s', (name) => {
   });
 });
 
-function build({ nodes, processors, switchedOff = [], policy = {} }: Scenario['given']): World {
+function build({ nodes, processors, switchedOff = [], policy = {}, guard = {}, budget = {}, policies = {} }: Scenario['given']): World {
   const spans = Object.fromEntries(Object.entries(policy).map(([key, text]) => [key, span(text)]));
-  const world = new World({ ...testPolicy, ...spans });
+  const world = new World({ ...testPolicy, ...spans, guard: { ...testPolicy.guard, ...guard }, budget: { ...testPolicy.budget, ...budget } });
+  for (const [match, own] of Object.entries(policies)) world.policies.set(match, own);
   for (const [name, definition] of Object.entries(nodes)) world.addNode(name, definition ?? {});
   for (const [name, definition] of Object.entries(processors)) world.addProcessor(name, definition);
   for (const key of switchedOff) world.switchesOff.add(key);
@@ -85,7 +102,6 @@ function act(world: World, step: Step): void {
   for (const name of step.break ?? []) processor(world, name).broken = true;
   for (const name of step.mend ?? []) processor(world, name).broken = false;
   for (const name of step.remove ?? []) world.processors.delete(name);
-  for (const subject of step.approve ?? []) world.approve(subject);
   if (step.intake === 'down') world.coveredSince = null;
   if (step.remote !== undefined) world.remoteUp = step.remote === 'up';
   for (const [name, behaviour] of Object.entries(step.agents ?? {})) {
@@ -100,6 +116,22 @@ function act(world: World, step: Step): void {
     world.coveredSince = world.now;
     world.beat();
   }
+}
+
+/** What people say; an approval of the guard or the budget lists what was withheld when it was given. */
+function say(world: World, { approve = [], pause, resume, lock = {}, unlock = [] }: Step, holds: readonly Hold[]): void {
+  const listed: Record<string, readonly string[]> = { guard: ['guard-frozen', 'guard-rate'], budget: ['budget-spent', 'budget-exceeded'] };
+  for (const subject of approve) {
+    const reasons = listed[subject];
+    world.approve(subject, reasons === undefined ? null : holds.filter(({ reason }) => reasons.includes(reason)).map(({ processorId }) => processorId));
+  }
+  if (pause !== undefined) world.pause = { paused: { by: 'ann', reason: pause, since: world.now }, resumedAt: null };
+  if (resume === true) world.pause = { paused: null, resumedAt: world.now };
+  for (const [key, time] of Object.entries(lock)) {
+    const [scope = '', name = ''] = key.split('/');
+    world.lock(scope as MaintenanceLock['scope'], name, span(time));
+  }
+  for (const key of unlock) world.unlock(key.split('/')[1] ?? '');
 }
 
 function processor(world: World, name: string): ProcessorDefinition & { release: number; broken: boolean } {

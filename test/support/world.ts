@@ -5,7 +5,7 @@ import { byText } from '../../src/model/ids.ts';
 import { known, unknown } from '../../src/model/observed.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import { placementAfter, type Plan } from '../../src/model/plan.ts';
-import type { AgentSignals, Approval, MaintenanceLock, NodeSignals, Pause, Policy, RecordedGuard, RecordedVerdict, Snapshot } from '../../src/model/snapshot.ts';
+import type { AgentSignals, Approval, MaintenanceLock, NodeSignals, Pause, Policy, PolicyOverride, RecordedGuard, RecordedVerdict, Snapshot } from '../../src/model/snapshot.ts';
 import { instant, millis, type Instant } from '../../src/model/time.ts';
 import { noControls } from '../../src/observe/controls.ts';
 import { digestText } from '../../src/platform/digest.ts';
@@ -57,6 +57,8 @@ export class World {
   readonly approvals = new Map<string, Approval>();
   locks: readonly MaintenanceLock[] = [];
   pause: Pause = noControls.pause;
+  /** By `match`. */
+  readonly policies = new Map<string, PolicyOverride['policy']>();
   guard: RecordedGuard | null = null;
   /** When changes that count against the budget were decided, and how many. */
   readonly spendings: { readonly at: Instant; readonly changes: number }[] = [];
@@ -148,7 +150,7 @@ export class World {
       retired: [...this.retired].filter(([name]) => !this.placements.has(name)).map(([name, epoch]) => ({ processorId: name as ProcessorId, epoch })),
       intake: this.coveredSince === null ? { covered: false, detail: 'receivers are down' } : { covered: true, since: this.coveredSince, until: this.now },
       policy: this.policy,
-      ...noControls,
+      policies: [...this.policies].sort(([a], [b]) => byText(a, b)).map(([match, policy]) => ({ match, policy })),
       approvals: [...this.approvals.values()].sort((a, b) => byText(a.subject, b.subject)),
       locks: this.locks.map((lock) => (lock.endedAt === null && lock.until <= this.now ? { ...lock, endedAt: lock.until } : lock)),
       pause: this.pause,
