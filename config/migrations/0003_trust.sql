@@ -106,6 +106,16 @@ create table dory.tokens (
 );
 create index tokens_by_node on dory.tokens (node_id) where node_id is not null;
 
+-- Which of these processors are no longer placed as a batch of heartbeats saw it when it began. Volatile, and so with a snapshot of its own: what was
+-- decided while the batch waited for the node of a beat must be seen before a lease is promised.
+create function dory.moved_on(ids uuid[], epochs bigint[]) returns uuid[] language sql volatile as $$
+  select array_agg(seen.id) from unnest(ids, epochs) as seen (id, epoch)
+    left join dory.placements pl on pl.processor_id = seen.id
+   where pl.epoch is distinct from seen.epoch or pl.phase <> 'active'
+$$;
+-- An agent that knows a higher epoch than the database is told of once.
+create unique index events_ahead on dory.events (processor_id, (evidence ->> 'echoed')) where kind = 'epoch-ahead';
+
 create trigger wake after insert or update or delete on dory.policies for each statement execute function dory.wake();
 create trigger wake after insert or update on dory.locks for each statement execute function dory.wake();
 create trigger wake after update on dory.pause for each statement execute function dory.wake();

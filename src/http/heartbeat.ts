@@ -61,8 +61,10 @@ export const messages: Readonly<Partial<Record<Standing, string>>> = {
 
 export interface HeartbeatAnswer {
   readonly standing: Standing;
-  /** Of the current placement; null where there is none, or none is known. */
+  /** Of the current placement, for who beats from there; null for all others. */
   readonly placementEpoch: number | null;
+  /** How long, counted from when the beat was sent, an agent that honours leases may go on without another answer; null: no lease. */
+  readonly leaseSec: number | null;
 }
 
 /** What is wrong with a request, and how to mend it. */

@@ -1,5 +1,21 @@
-import type { Pool } from 'pg';
-import type { Beat, HeartbeatAnswer, Standing } from './heartbeat.ts';
+import type { Pool, PoolClient, QueryConfig } from 'pg';
+import type { Beat, Standing } from './heartbeat.ts';
+
+/** What a beat leaves in `dory.beats`, from a row `j` of `judged`: this, what was acknowledged, and the lease. */
+const beatColumns = {
+  epoch: 'j.epoch',
+  last_beat_at: 'now()',
+  status: 'j.status',
+  role: 'j.role',
+  sdk_epoch: 'j.sdk_epoch',
+  node_id: 'coalesce(j.from_node, j.target_node_id)',
+  last_state_sync: 'to_timestamp(j.last_state_sync)',
+  state_size_bytes: 'j.state_size_bytes',
+  uptime_sec: 'j.uptime_sec',
+};
+const stopAcknowledged = `j.standing = 'stopping' and j.status = 'stopped'`;
+const leasePromised = `j.standing = 'current' and j.leased`;
+const leaseEnd = 'now() + make_interval(secs => $13)';
 
 /**
  * One statement a batch. It says where each beat comes from, stores what it proves, extends the record of intake, and answers.
@@ -9,8 +25,19 @@ import type { Beat, HeartbeatAnswer, Standing } from './heartbeat.ts';
  * never waits for a processor: a row that a decision holds gets its health with the next beat. So no transaction that
  * takes nodes before, or after, processors can form a deadlock with it.
  *
+ * A node is written at most once in `$14` seconds, and one that was written so lately needs no lock: whoever decides that it is
+ * lost sees that beat. All the others are held until the end, so that a decision about a node comes before all of this, and is then
+ * seen by `moved`, or after it, and then sees its beats and leases.
+ *
+ * Leases. An agent that echoes its epoch proves that it knows of leases: `lease_until` is when the one that it is promised here
+ * runs out, counted from now, while the agent counts from when it sent. The newest beat of an epoch says what its agent is: one
+ * that stops echoing was replaced by one that may know nothing of leases, and a lease that nobody keeps would pass for a fence,
+ * so it is taken back at once. Nor is one recorded where a beat names another node than that of the placement: that
+ * node's row is what a decision locks.
+ *
  * The plan is made once, for batches of a size that the planner takes to be 10: so nothing here joins two intermediate results,
- * which it would do row by row against row. Each step looks up tables by primary key, and names in one map.
+ * which it would do row by row against row. Each step looks up tables by primary key or by row; names that are not the placement's
+ * are looked up together, in one map. A step that writes takes what it needs from the row that an earlier step found.
  */
 const statement = `
 with gate as (
@@ -21,147 +48,205 @@ with gate as (
   returning 1
 ),
 input as materialized (
-  select t.* from gate, unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::float8[],
-                               $9::bigint[], $10::float8[]) with ordinality
-    as t (processor_id, node_id, node_name, placement_epoch, status, role, sdk_epoch, last_state_sync, state_size_bytes, uptime_sec, n)
+  select i.*, pl.epoch, pl.phase, pl.target_kind, pl.target_node_id,
+         case when i.node_id is null and i.node_name is null then 'nothing'
+              when i.node_id = t.id or i.node_name = t.name then 'target'
+              else 'other' end as named,
+         t.last_heartbeat_at is null or t.last_heartbeat_at < now() - make_interval(secs => $14) as due
+    from gate,
+         unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::float8[],
+                $9::bigint[], $10::float8[]) with ordinality
+    as i (processor_id, node_id, node_name, placement_epoch, status, role, sdk_epoch, last_state_sync, state_size_bytes, uptime_sec, n)
+    left join dory.placements pl on pl.processor_id = i.processor_id
+    left join edge_nodes t on t.id = pl.target_node_id
 ),
 names as materialized (
-  select jsonb_object_agg(name, nodes) as nodes_by_name
-    from (select e.name, jsonb_build_object('live', count(*) filter (where e.status is distinct from 'decommissioned'),
-                                            'ids', jsonb_agg(e.id order by e.status is not distinct from 'decommissioned', e.id)) as nodes
+  -- Names are unique in an organisation only: one that several nodes in service have means none of them.
+  select jsonb_object_agg(name, case when live <= 1 then id end) as node_by_name
+    from (select e.name, count(*) filter (where e.status is distinct from 'decommissioned') as live,
+                 (array_agg(e.id order by e.status is not distinct from 'decommissioned', e.id))[1] as id
             from edge_nodes e
-           where e.name in (select node_name from input where node_name is not null)
+           where e.name in (select node_name from input where named = 'other' and node_name is not null)
            group by e.name) as by_name
 ),
-judged as materialized (
-  select i.*, pl.epoch, pl.target_node_id, f.from_node,
-         case when i.processor_id is null then 'node'
-              when p.id is null then 'unknown'
-              when p.status in ('terminated', 'failed') then 'ended'
-              when pl.processor_id is null then 'unplaced'
-              when i.placement_epoch < pl.epoch then 'stale'
-              when i.placement_epoch > pl.epoch then 'ahead'
-              when i.placement_epoch is null and not f.in_place then 'stale'
-              when pl.phase = 'stopping' then 'stopping'
-              else 'current' end as standing
+located as materialized (
+  select i.n, i.processor_id, i.placement_epoch, i.epoch, i.phase, i.target_node_id, i.status, i.role, i.sdk_epoch,
+         i.last_state_sync, i.state_size_bytes, i.uptime_sec, f.from_node, f.there,
+         coalesce(i.placement_epoch = i.epoch, f.there) as in_place,
+         i.due or f.from_node is distinct from i.target_node_id as due
     from input i
-    left join processors p on p.id = i.processor_id
-    left join dory.placements pl on pl.processor_id = i.processor_id
-    left join edge_nodes e on e.id = i.node_id
-   cross join lateral (select (select nodes_by_name from names) -> i.node_name as nodes) named
    cross join lateral (
-     -- Names are unique in an organisation only: the one where the processor is placed is meant; else a name must be unambiguous.
-     select case when i.node_id is not null then e.id
-                 when named.nodes -> 'ids' ? pl.target_node_id::text then pl.target_node_id
-                 when (named.nodes ->> 'live')::int <= 1 then (named.nodes -> 'ids' ->> 0)::uuid end as from_node) r
+     select case when i.named = 'target' then i.target_node_id
+                 when i.node_id is not null then (select e.id from edge_nodes e where e.id = i.node_id)
+                 when i.named = 'other' then ((select node_by_name from names) ->> i.node_name)::uuid end as from_node) r
    cross join lateral (
+     -- A managed placement is anywhere but on an edge node.
      select r.from_node,
-            case when i.node_id is null and i.node_name is null then true
-                 when pl.target_kind = 'edge' then coalesce(r.from_node = pl.target_node_id, false)
-                 else e.id is null and named.nodes is null end as in_place) f
+            case when i.named <> 'other' then true
+                 when i.target_kind = 'edge' then false
+                 else r.from_node is null and not coalesce((select node_by_name from names) ? i.node_name, false) end as there) f
 ),
 nodes as materialized (
   select e.id, v.verdict is not null and (e.last_heartbeat_at is null or e.last_heartbeat_at <= v.since) as back
     from edge_nodes e
     left join dory.node_verdicts v on v.node_id = e.id and v.verdict = 'lost'
-   where e.id in (select coalesce(from_node, case when standing in ('current', 'stopping') then target_node_id end) from judged)
+   where e.id in (
+           select coalesce(l.from_node, case when l.in_place and exists (select from processors p where p.id = l.processor_id and p.status not in ('terminated', 'failed'))
+                                             then l.target_node_id end)
+             from located l where l.due)
      and e.status is distinct from 'decommissioned'
+     and (e.last_heartbeat_at is null or e.last_heartbeat_at < now() - make_interval(secs => $14))
    order by e.id
      for no key update of e
 ),
 node_beats as (
   update edge_nodes e set last_heartbeat_at = greatest(e.last_heartbeat_at, now()) from nodes where e.id = nodes.id
 ),
-latest as materialized (
-  select distinct on (processor_id) *, coalesce(status = 'healthy', false) as healthy, coalesce(status = 'stopped', false) as stopped
-    from judged
-   where standing in ('current', 'stopping', 'unplaced')
-   order by processor_id, n desc
+moved as materialized (
+  select dory.moved_on(array_agg(processor_id), array_agg(epoch)) as ids
+    from located
+   where placement_epoch = epoch and phase = 'active' and (select count(*) from nodes) >= 0
 ),
-held as materialized (
-  select l.* from latest l join processors p on p.id = l.processor_id
-   where p.status not in ('terminated', 'failed') and (select count(*) from nodes) >= 0
-     for no key update of p skip locked
+judged as materialized (
+  select l.*, l.there and l.placement_epoch = l.epoch as leased, p.row,
+         case when l.processor_id is null then 'node'
+              when p.row is null and not exists (select from processors p where p.id = l.processor_id) then 'unknown'
+              when coalesce(p.status, (select p.status from processors p where p.id = l.processor_id)) in ('terminated', 'failed') then 'ended'
+              when l.epoch is null then 'unplaced'
+              when l.placement_epoch > l.epoch then 'ahead'
+              when not l.in_place or l.processor_id = any ((select ids from moved)::uuid[]) then 'stale'
+              when l.phase = 'stopping' then 'stopping'
+              else 'current' end as standing
+    from located l
+    left join lateral (
+      select p.ctid as row, p.status from processors p where p.id = l.processor_id for no key update skip locked) p on true
+   where (select count(*) from nodes) >= 0
 ),
 health as (
   update processors p
      set last_health_check_at = now(),
-         health_status = jsonb_build_object('status', h.status, 'healthy', h.healthy),
-         consecutive_failures = case when h.healthy then 0 when h.stopped then p.consecutive_failures
+         health_status = case when j.status = 'healthy' then '{"status":"healthy","healthy":true}'
+                              else jsonb_build_object('status', j.status, 'healthy', false) end,
+         consecutive_failures = case when j.status = 'healthy' then 0 when j.status = 'stopped' then p.consecutive_failures
                                      else coalesce(p.consecutive_failures, 0) + 1 end,
-         status = case when h.standing = 'current' and not h.stopped and p.status in ('pending', 'starting') then 'running' else p.status end
-    from held h
-   where p.id = h.processor_id
+         status = case when p.status in ('pending', 'starting') and j.standing = 'current' and j.status is distinct from 'stopped' then 'running'
+                       else p.status end
+    from judged j
+   where p.ctid = j.row and j.standing in ('current', 'stopping', 'unplaced')
 ),
-placement_beats as (
-  insert into dory.beats as b (processor_id, epoch, last_beat_at, status, role, sdk_epoch, node_id, last_state_sync, state_size_bytes,
-                               uptime_sec, stop_acknowledged_at)
-  select processor_id, epoch, now(), status, role, sdk_epoch, coalesce(from_node, target_node_id), to_timestamp(last_state_sync),
-         state_size_bytes, uptime_sec, case when standing = 'stopping' and stopped then now() end
-    from latest
-   where standing <> 'unplaced' and (select count(*) from held) >= 0
-   order by processor_id
-  on conflict (processor_id) do update
-     set epoch = excluded.epoch, last_beat_at = excluded.last_beat_at, status = excluded.status, role = excluded.role,
-         sdk_epoch = excluded.sdk_epoch, node_id = excluded.node_id, last_state_sync = excluded.last_state_sync,
-         state_size_bytes = excluded.state_size_bytes, uptime_sec = excluded.uptime_sec,
+later_beats as (
+  update dory.beats b
+     set ${Object.entries(beatColumns).map(([name, value]) => `${name} = ${value}`).join(', ')},
          -- Kept from the first report on; whoever reports anything else has not stopped.
-         stop_acknowledged_at = case when excluded.stop_acknowledged_at is not null and b.epoch = excluded.epoch
-                                     then coalesce(b.stop_acknowledged_at, excluded.stop_acknowledged_at)
-                                     else excluded.stop_acknowledged_at end
-   where b.epoch <= excluded.epoch
+         stop_acknowledged_at = case when ${stopAcknowledged} then case when b.epoch = j.epoch then coalesce(b.stop_acknowledged_at, now()) else now() end end,
+         -- Not extended any more while its agent is told to stop, and not forgotten either.
+         lease_until = case when ${leasePromised} then ${leaseEnd} when j.leased and b.epoch = j.epoch then b.lease_until end
+    from judged j
+   where b.processor_id = j.processor_id and j.standing in ('current', 'stopping') and b.epoch <= j.epoch
+  returning 1
+),
+first_beats as (
+  insert into dory.beats as b (processor_id, ${Object.keys(beatColumns).join(', ')}, stop_acknowledged_at, lease_until)
+  select j.processor_id, ${Object.values(beatColumns).join(', ')}, case when ${stopAcknowledged} then now() end, case when ${leasePromised} then ${leaseEnd} end
+    from judged j
+   where j.standing in ('current', 'stopping') and not exists (select from dory.beats b where b.processor_id = j.processor_id)
+     and (select count(*) from later_beats) < (select count(*) from judged where standing in ('current', 'stopping'))
+  -- Another instance was first, since this statement began.
+  on conflict (processor_id) do update
+     set last_beat_at = now(), lease_until = greatest(b.lease_until, excluded.lease_until),
+         stop_acknowledged_at = coalesce(b.stop_acknowledged_at, excluded.stop_acknowledged_at)
+   where b.epoch = excluded.epoch
+),
+ahead as (
+  insert into dory.events (kind, processor_id, evidence)
+  select 'epoch-ahead', j.processor_id, jsonb_build_object('echoed', j.placement_epoch, 'known', j.epoch) from judged j where j.standing = 'ahead'
+  on conflict do nothing
+  returning 1
 ),
 calls as (
   select 'edge_nodes' as about from nodes where back
   union
-  select 'beats' from latest where standing = 'stopping' and stopped
+  select 'beats' from judged j where ${stopAcknowledged}
+  union
+  select 'events' from ahead
 )
 select n, standing, epoch, (select count(pg_notify('dory', about)) from calls) from judged`;
 
-interface BatchOptions {
+export interface BatchOptions {
   /** A pause in the record of intake longer than this is a gap, in seconds. */
   readonly gapSec: number;
   /** Beats were lost since the last batch: silence before now says nothing, so the record starts anew. */
   readonly restartCoverage: boolean;
+  /** What agents at their current placement are promised, in seconds. */
+  readonly leaseSec: number;
+  /** A node that was written less long ago, in seconds, is not written again. */
+  readonly nodeSec: number;
   /** After so long without a result the batch counts as failed, and the connection is dropped. */
   readonly timeoutMs: number;
+}
+
+/** Where a beat came from, as the database saw it. */
+export interface JudgedBeat {
+  readonly standing: Standing;
+  /** Of the current placement; null where there is none. */
+  readonly epoch: number | null;
 }
 
 type Row = [n: string, standing: Standing, epoch: string | null, calls: string];
 
 /**
  * Stores a batch in one statement, its own transaction: when it resolves, the batch is durable. An empty batch extends the
- * record of intake only. Of several beats for one processor or node, the last one wins.
- * @returns an answer for each beat, in their order.
+ * record of intake only. At most one beat for each processor: which of two would count is not said.
+ * @returns what each beat is, in their order.
  * @throws what the driver throws
  */
-export async function writeBatch(pool: Pool, beats: readonly Beat[], options: BatchOptions): Promise<HeartbeatAnswer[]> {
-  const query = {
+export async function writeBatch(client: Pick<Pool | PoolClient, 'query'>, beats: readonly Beat[], options: BatchOptions): Promise<JudgedBeat[]> {
+  const query: QueryConfig & { readonly rowMode: 'array'; readonly query_timeout: number } = {
     name: 'dory-heartbeats',
     text: statement,
-    rowMode: 'array' as const,
+    rowMode: 'array',
     query_timeout: options.timeoutMs,
     values: [
-      beats.map(({ subject }) => (subject.kind === 'processor' ? subject.id : null)),
-      beats.map((beat) => beat.nodeId),
-      beats.map((beat) => beat.nodeName),
-      beats.map((beat) => beat.placementEpoch),
-      beats.map((beat) => beat.status),
-      beats.map((beat) => beat.role),
-      beats.map((beat) => beat.sdkEpoch),
-      beats.map((beat) => beat.lastStateSync),
-      beats.map((beat) => beat.stateSizeBytes),
-      beats.map((beat) => beat.uptimeSec),
+      arrayOf(beats, ({ subject }) => (subject.kind === 'processor' ? subject.id : null)),
+      sparse(beats, (beat) => beat.nodeId),
+      sparse(beats, (beat) => quoted(beat.nodeName)),
+      sparse(beats, (beat) => beat.placementEpoch),
+      sparse(beats, (beat) => quoted(beat.status)),
+      sparse(beats, (beat) => quoted(beat.role)),
+      sparse(beats, (beat) => beat.sdkEpoch),
+      sparse(beats, (beat) => beat.lastStateSync),
+      sparse(beats, (beat) => beat.stateSizeBytes),
+      sparse(beats, (beat) => beat.uptimeSec),
       options.gapSec,
       options.restartCoverage,
+      options.leaseSec,
+      options.nodeSec,
     ],
   };
-  const { rows } = await pool.query<Row>(query);
-  const answers: HeartbeatAnswer[] = beats.map(() => ({ standing: 'unstored', placementEpoch: null }));
+  const { rows } = await client.query<Row>(query);
+  const judged: JudgedBeat[] = beats.map(() => ({ standing: 'unstored', epoch: null }));
   for (const [n, standing, epoch] of rows) {
     const at = Number(n) - 1;
     const stranger = beats[at]?.subject.kind === 'stranger';
-    answers[at] = { standing: stranger ? 'unknown' : standing, placementEpoch: epoch === null ? null : Number(epoch) };
+    judged[at] = { standing: stranger ? 'unknown' : standing, epoch: epoch === null ? null : Number(epoch) };
   }
-  return answers;
+  return judged;
+}
+
+/** What needs no quotes in an array of PostgreSQL's: a number, a uuid, or what `quoted` made. */
+type Element = string | number | null;
+
+/** A column of a batch, as PostgreSQL writes an array: the driver's own way of writing one costs more than all the rest here. */
+function arrayOf(beats: readonly Beat[], element: (beat: Beat) => Element): string {
+  return `{${beats.map((beat) => String(element(beat) ?? 'NULL')).join(',')}}`;
+}
+
+/** Null instead of nothing but nulls: `unnest` pads it to the length of the others. */
+function sparse(beats: readonly Beat[], element: (beat: Beat) => Element): string | null {
+  return beats.some((beat) => element(beat) !== null) ? arrayOf(beats, element) : null;
+}
+
+function quoted(value: string | null): string | null {
+  if (value === null) return null;
+  return /^[a-z0-9.-]+$/.test(value) && value !== 'null' ? value : `"${value.replaceAll(/["\\]/g, '\\$&')}"`;
 }

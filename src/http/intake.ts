@@ -1,13 +1,14 @@
-import { setImmediate } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { Failure } from '../model/failure.ts';
-import { seconds, type Millis } from '../model/time.ts';
+import { millis, seconds, type Millis } from '../model/time.ts';
+import { createCircuitBreaker, type CircuitBreaker } from '../platform/circuit-breaker.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import type { Beat, HeartbeatAnswer } from './heartbeat.ts';
-import { writeBatch } from './intake-sql.ts';
+import { writeBatch, type JudgedBeat } from './intake-sql.ts';
+import { keepConnection, type KeptConnection } from './kept-connection.ts';
 
 export interface IntakeSettings {
   /** How often the record of intake is extended where no beat does it. */
@@ -20,10 +21,14 @@ export interface IntakeSettings {
   readonly largestBatch: number;
   /** Most beats that wait; more are answered at once, and not stored. */
   readonly longestQueue: number;
+  /** What the answer to a beat from the current placement promises. */
+  readonly lease: Millis;
+  /** A node's row is written at most this often, however many of its processors beat: how late its last heartbeat may look. */
+  readonly writeNodesEvery: Millis;
 }
 
 /** The SDK gives up after 5 s, and a beat of the newest of 50,000 processors waits for 25 batches of some 20 ms at worst. */
-export const defaultIntakeSettings: IntakeSettings = {
+export const defaultIntakeSettings: Omit<IntakeSettings, 'lease' | 'writeNodesEvery'> = {
   extendEvery: seconds(1),
   coverageGap: seconds(5),
   writeTimeout: seconds(2),
@@ -31,9 +36,19 @@ export const defaultIntakeSettings: IntakeSettings = {
   longestQueue: 50_000,
 };
 
+/** How a pool for heartbeats must be: one connection, used by nobody else. */
+export const intakeConnection = {
+  max: 1,
+  pipeline: true,
+  statementTimeoutMs: defaultIntakeSettings.writeTimeout,
+  connectTimeoutMs: defaultIntakeSettings.writeTimeout,
+} as const;
+
 /**
- * Stores heartbeats in groups: what arrives while one batch is written is the next batch, and each beat is answered when its
- * batch is durable. One batch at a time: two would only wait for each other's rows.
+ * Stores heartbeats in groups, and answers each beat when its group is durable. What arrives while a batch is written is the
+ * next one. The database does one at a time, in the order in which they were sent: two at once would only wait for each other's rows. But
+ * a second one, once it is half as large, is sent before the first is answered, so that neither waits for the other
+ * side's half of the work.
  *
  * States. `closed`: beats are queued and written. A batch that fails opens the circuit: its beats, those that wait and those that
  * come are answered `unstored` at once, so no agent waits for a database that is down, and memory stays bounded.
@@ -50,6 +65,7 @@ export interface HeartbeatIntake {
 }
 
 interface IntakeOptions {
+  /** As `intakeConnection` says. */
   readonly pool: Pool;
   readonly clock: Clock;
   readonly settings: IntakeSettings;
@@ -62,7 +78,9 @@ interface Waiting {
   readonly answer: (answer: HeartbeatAnswer) => void;
 }
 
-const unstored: HeartbeatAnswer = { standing: 'unstored', placementEpoch: null };
+const unstored: HeartbeatAnswer = { standing: 'unstored', placementEpoch: null, leaseSec: null };
+/** One that the database works on, and one that is there when it is done. */
+const mostUnderWay = 2;
 /** A deadlock costs a second before the server ends it; a second one in a row means that something is wrong. */
 const attemptsOnConflict = 2;
 
@@ -72,9 +90,12 @@ export function createIntake(options: IntakeOptions): HeartbeatIntake {
 
 class BatchedIntake implements HeartbeatIntake {
   readonly #options: IntakeOptions;
-  readonly #breaker: Breaker;
+  readonly #breaker: CircuitBreaker;
+  readonly #connection: KeptConnection;
   #queue: Waiting[] = [];
-  #writing: Promise<void> | null = null;
+  /** The batches that were sent and are not answered, the oldest first. */
+  readonly #underWay: { readonly size: number; readonly done: Promise<void> }[] = [];
+  #gathering = false;
   #stopped = false;
   #beatsLost = false;
   /** By the monotonic clock. */
@@ -82,119 +103,160 @@ class BatchedIntake implements HeartbeatIntake {
   #timer: NodeJS.Timeout | null = null;
 
   constructor(options: IntakeOptions) {
+    const { pool, metrics, log } = options;
     this.#options = options;
-    this.#breaker = new Breaker(options);
+    this.#connection = keepConnection(pool);
+    const words = { failed: 'heartbeats can\'t be stored', recovered: 'heartbeats are stored again' };
+    this.#breaker = createCircuitBreaker({ component: 'heartbeats', words, metrics, log });
   }
 
   async record(beat: Beat): Promise<HeartbeatAnswer> {
-    if (this.#breaker.open || this.#stopped || this.#queue.length >= this.#options.settings.longestQueue) return this.#lose();
+    if (this.#breaker.state !== 'closed' || this.#stopped || this.#queue.length >= this.#options.settings.longestQueue) {
+      this.#count('unstored', 1);
+      this.#beatsLost = true;
+      return unstored;
+    }
     return new Promise((answer) => {
       this.#queue.push({ beat, answer });
-      this.#schedule();
+      this.#gather();
     });
   }
 
   start(): void {
-    const { clock, settings } = this.#options;
-    this.#timer ??= setInterval(() => {
-      if (this.#breaker.open || clock.monotonic() - this.#lastWrite >= settings.extendEvery) this.#schedule();
-    }, settings.extendEvery);
-    this.#schedule();
+    const { extendEvery } = this.#options.settings;
+    this.#timer ??= setInterval(() => { this.#extend(); }, extendEvery);
+    this.#extend();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#timer !== null) clearInterval(this.#timer);
-    await this.#writing;
+    this.#sendWhatWaits();
+    for (let [oldest] = this.#underWay; oldest !== undefined; [oldest] = this.#underWay) await oldest.done;
+    this.#connection.release();
   }
 
-  #schedule(): void {
-    this.#writing ??= this.#writeAll();
+  /** An empty batch, where no other one says that beats can be stored, or it is not known whether they can. */
+  #extend(): void {
+    const { clock, settings } = this.#options;
+    const due = this.#breaker.state !== 'closed' || clock.monotonic() - this.#lastWrite >= settings.extendEvery;
+    if (!due || this.#underWay.length > 0) return;
+    this.#breaker.attempt();
+    this.#send([]);
   }
 
-  /** Gathers what this turn of the event loop brings, then writes until nothing waits. */
-  async #writeAll(): Promise<void> {
-    await setImmediate();
-    do {
-      const batch = this.#queue.slice(0, this.#options.settings.largestBatch);
-      this.#queue = this.#queue.slice(batch.length);
-      await this.#write(batch);
-    } while (this.#queue.length > 0);
-    // Nothing may come between this and the last look at the queue: a beat would wait for the next one.
-    this.#writing = null;
+  /** Sends when this turn of the event loop has brought what it brings. */
+  #gather(): void {
+    if (this.#gathering) return;
+    this.#gathering = true;
+    setImmediate(() => {
+      this.#gathering = false;
+      this.#sendWhatWaits();
+    });
   }
 
+  #sendWhatWaits(): void {
+    while (this.#queue.length > 0 && this.#maySend()) this.#send(this.#nextBatch());
+  }
+
+  #maySend(): boolean {
+    const [oldest] = this.#underWay;
+    return oldest === undefined || (this.#underWay.length < mostUnderWay && this.#queue.length >= oldest.size / 2);
+  }
+
+  /** The beats that came first, up to a second one for the same processor: of two in one statement it is not said which one counts. */
+  #nextBatch(): readonly Waiting[] {
+    const seen = new Set<string>();
+    const most = Math.min(this.#queue.length, this.#options.settings.largestBatch);
+    let size = 0;
+    for (; size < most; size++) {
+      const subject = this.#queue[size]?.beat.subject;
+      if (subject?.kind !== 'processor') continue;
+      if (seen.has(subject.id)) break;
+      seen.add(subject.id);
+    }
+    const batch = this.#queue.slice(0, size);
+    this.#queue = this.#queue.slice(size);
+    return batch;
+  }
+
+  #send(batch: readonly Waiting[]): void {
+    const sent = { size: batch.length, done: this.#write(batch) };
+    this.#underWay.push(sent);
+    void sent.done.then(() => {
+      this.#underWay.splice(this.#underWay.indexOf(sent), 1);
+      this.#sendWhatWaits();
+    });
+  }
+
+  /** Answers everybody, so that it never rejects. */
   async #write(batch: readonly Waiting[]): Promise<void> {
-    const { clock, metrics } = this.#options;
+    const { clock, metrics, settings } = this.#options;
     const start = clock.monotonic();
+    const restartCoverage = this.#beatsLost;
+    // What is lost from here on is for the next one to say.
+    this.#beatsLost = false;
     try {
-      const answers = await writeWithRetry(this.#options, batch.map(({ beat }) => beat), this.#beatsLost);
+      const judged = await this.#store(batch.map(({ beat }) => beat), restartCoverage);
       this.#lastWrite = clock.monotonic();
-      this.#beatsLost = false;
-      this.#breaker.close();
+      this.#breaker.succeeded();
       metrics.heartbeatBatchSize.observe(batch.length);
       metrics.heartbeatWriteSeconds.observe((this.#lastWrite - start) / 1000);
-      batch.forEach(({ answer }, at) => answer(this.#count(answers[at] ?? unstored)));
+      this.#countAll(judged);
+      batch.forEach(({ answer }, at) => { answer(answerTo(judged[at], settings.lease)); });
     } catch (error) {
-      this.#breaker.trip(databaseFailure(error));
-      const lost = [...batch, ...this.#queue];
-      this.#queue = [];
-      for (const { answer } of lost) answer(this.#lose());
+      this.#beatsLost ||= restartCoverage;
+      this.#fail(batch, databaseFailure(error));
     }
   }
 
-  #lose(): HeartbeatAnswer {
+  async #store(beats: readonly Beat[], restartCoverage: boolean): Promise<JudgedBeat[]> {
+    const { coverageGap, lease, writeNodesEvery, writeTimeout } = this.#options.settings;
+    const options = {
+      gapSec: coverageGap / 1000,
+      restartCoverage,
+      leaseSec: lease / 1000,
+      nodeSec: writeNodesEvery / 1000,
+      // Those before it take their time first.
+      timeoutMs: millis(writeTimeout * (this.#underWay.length + 1)),
+    };
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#connection.use((client) => writeBatch(client, beats, options));
+      } catch (error) {
+        const failure = databaseFailure(error);
+        const conflict = failure instanceof Failure && failure.code === 'database-conflict';
+        if (!conflict || attempt >= attemptsOnConflict) throw error;
+      }
+    }
+  }
+
+  #fail(batch: readonly Waiting[], failure: unknown): void {
+    this.#options.metrics.databaseErrors.inc({ error_type: failure instanceof Failure ? failure.code : 'unexpected' });
+    this.#breaker.failed(failure);
+    const lost = [...batch, ...this.#queue];
+    this.#queue = [];
+    if (lost.length === 0) return;
     this.#beatsLost = true;
-    return this.#count(unstored);
+    this.#count('unstored', lost.length);
+    for (const { answer } of lost) answer(unstored);
   }
 
-  #count(answer: HeartbeatAnswer): HeartbeatAnswer {
-    this.#options.metrics.heartbeats.inc({ result: answer.standing });
-    return answer;
-  }
-}
-
-/** Whether the database takes heartbeats; says so once for each change. */
-class Breaker {
-  readonly #metrics: Metrics;
-  readonly #log: Log;
-  open = false;
-
-  constructor({ metrics, log }: Pick<IntakeOptions, 'metrics' | 'log'>) {
-    this.#metrics = metrics;
-    this.#log = log;
-    metrics.circuitBreakerState.set({ component: 'heartbeats' }, 0);
+  #countAll(judged: readonly JudgedBeat[]): void {
+    const counts = new Map<string, number>();
+    for (const { standing } of judged) counts.set(standing, (counts.get(standing) ?? 0) + 1);
+    for (const [standing, count] of counts) this.#count(standing, count);
   }
 
-  close(): void {
-    if (!this.open) return;
-    this.#change(false);
-    this.#log.info('heartbeats are stored again');
-  }
-
-  trip(failure: unknown): void {
-    this.#metrics.databaseErrors.inc({ error_type: failure instanceof Failure ? failure.code : 'unexpected' });
-    if (this.open) return;
-    this.#change(true);
-    this.#log.error({ err: failure }, 'heartbeats can\'t be stored');
-  }
-
-  #change(open: boolean): void {
-    this.open = open;
-    const [from_state, to_state] = open ? ['closed', 'open'] : ['open', 'closed'];
-    this.#metrics.circuitBreakerState.set({ component: 'heartbeats' }, open ? 1 : 0);
-    this.#metrics.circuitBreakerTransitions.inc({ component: 'heartbeats', from_state, to_state });
+  #count(result: string, count: number): void {
+    this.#options.metrics.heartbeats.inc({ result }, count);
   }
 }
 
-async function writeWithRetry({ pool, settings }: IntakeOptions, beats: readonly Beat[], restartCoverage: boolean): Promise<HeartbeatAnswer[]> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await writeBatch(pool, beats, { gapSec: settings.coverageGap / 1000, restartCoverage, timeoutMs: settings.writeTimeout });
-    } catch (error) {
-      const failure = databaseFailure(error);
-      const conflict = failure instanceof Failure && failure.code === 'database-conflict';
-      if (!conflict || attempt >= attemptsOnConflict) throw error;
-    }
-  }
+/** Epoch and lease are for who runs where it should: nobody else may learn an epoch to echo. */
+function answerTo(judged: JudgedBeat | undefined, lease: Millis): HeartbeatAnswer {
+  if (judged === undefined) return unstored;
+  const { standing, epoch } = judged;
+  if (standing !== 'current') return { standing, placementEpoch: null, leaseSec: null };
+  return { standing, placementEpoch: epoch, leaseSec: lease / 1000 };
 }

@@ -160,13 +160,14 @@ function accepted<T>(parsed: Parsed<T>): T {
 }
 
 /** Members beyond the first three are ours; the SDK reads `message` and leaves out what it does not know. */
-function heartbeatBody({ standing, placementEpoch }: HeartbeatAnswer, unixSeconds: number): object {
+function heartbeatBody({ standing, placementEpoch, leaseSec }: HeartbeatAnswer, unixSeconds: number): object {
   const message = messages[standing];
   return {
     acknowledged: true,
     orchestrator_time: unixSeconds,
     directive: directives[standing],
     placement_epoch: placementEpoch,
+    lease_sec: leaseSec,
     ...(message === undefined ? {} : { message }),
   };
 }

@@ -11,6 +11,8 @@ export interface PoolOptions {
   readonly applicationName: string;
   /** How long a new connection may take, and the wait for a free one; `connectTimeoutMs` if absent. */
   readonly connectTimeoutMs?: number;
+  /** Statements are sent without waiting for the answers to those before; each is its own transaction. No cursors then. */
+  readonly pipeline?: boolean;
 }
 
 /** How long a new connection may take, TCP and authentication included, before the database counts as unreachable. */
@@ -40,6 +42,7 @@ export function createPool(url: string, options: PoolOptions): CuttablePool {
     ...(options.statementTimeoutMs > 0 ? { query_timeout: options.statementTimeoutMs + goneAfterTimeoutMs } : {}),
     connectionTimeoutMillis: options.connectTimeoutMs ?? connectTimeoutMs,
     keepAlive: true,
+    pipeline: options.pipeline,
   });
   // The pool has dropped the connection already, and the next query opens another one or says why it can't.
   pool.on('error', () => undefined);

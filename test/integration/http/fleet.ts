@@ -1,6 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import type { Pool } from 'pg';
 import { parseBeat, type Beat } from '../../../src/http/heartbeat.ts';
+import { defaultIntakeSettings, intakeConnection, type IntakeSettings } from '../../../src/http/intake.ts';
+import { seconds } from '../../../src/model/time.ts';
+import { createPool } from '../../../src/platform/pg.ts';
+
+export const intakeSettings: IntakeSettings = { ...defaultIntakeSettings, lease: seconds(30), writeNodesEvery: seconds(1) };
+
+/** To be ended by the caller. */
+export function intakePool(url: string): Pool {
+  return createPool(url, { ...intakeConnection, applicationName: 'dory-test-heartbeats' });
+}
 
 /** Rows for tests of the HTTP side, written as an operator and a decision would have left them. */
 export interface TestFleet {
@@ -22,6 +32,12 @@ interface StoredBeat {
   readonly node_id: string | null;
   readonly stop_acknowledged_at: Date | null;
   readonly sdk_epoch: string | null;
+  readonly role: string | null;
+  readonly last_state_sync: Date | null;
+  readonly state_size_bytes: string | null;
+  readonly uptime_sec: number | null;
+  readonly last_beat_at: Date;
+  readonly lease_until: Date | null;
 }
 
 interface ProcessorRow {
@@ -57,7 +73,7 @@ export async function testFleet(pool: Pool): Promise<TestFleet> {
     lastHeartbeat: async (nodeId) =>
       (await pool.query<{ at: Date | null }>('select last_heartbeat_at as at from edge_nodes where id = $1', [nodeId])).rows[0]?.at ?? null,
     beat: async (processorId) =>
-      (await pool.query<StoredBeat>('select epoch, status, node_id, stop_acknowledged_at, sdk_epoch from dory.beats where processor_id = $1', [processorId])).rows[0],
+      (await pool.query<StoredBeat>('select * from dory.beats where processor_id = $1', [processorId])).rows[0],
     row: async (processorId) => {
       const { rows } = await pool.query<ProcessorRow>(
         'select status, health_status, last_health_check_at, consecutive_failures, updated_at from processors where id = $1',

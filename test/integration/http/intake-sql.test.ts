@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { HeartbeatAnswer } from '../../../src/http/heartbeat.ts';
-import { writeBatch } from '../../../src/http/intake-sql.ts';
+import { writeBatch, type JudgedBeat } from '../../../src/http/intake-sql.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 import { beatOf, testFleet, type TestFleet } from './fleet.ts';
 
@@ -22,8 +21,8 @@ beforeEach(async () => {
 });
 
 type Body = Readonly<Record<string, unknown>>;
-const options = { gapSec: 5, restartCoverage: false, timeoutMs: 10_000 };
-const send = (...bodies: Body[]): Promise<HeartbeatAnswer[]> => writeBatch(db.pool, bodies.map(beatOf), options);
+const options = { gapSec: 5, restartCoverage: false, leaseSec: 30, nodeSec: 1, timeoutMs: 10_000 };
+const send = (...bodies: Body[]): Promise<JudgedBeat[]> => writeBatch(db.pool, bodies.map(beatOf), options);
 const standingOf = async (body: Body): Promise<string | undefined> => (await send(body))[0]?.standing;
 const nameOf = async (id: string): Promise<string> => (await db.pool.query<{ name: string }>('select name from edge_nodes where id = $1', [id])).rows[0]!.name;
 
@@ -46,7 +45,7 @@ describe('where a beat comes from', () => {
 
   test('the node it names decides where the placement is on an edge node', async () => {
     const id = await placed(home, { epoch: 7 });
-    expect(await send({ processor_id: id, node_id: home })).toEqual([{ standing: 'current', placementEpoch: 7 }]);
+    expect(await send({ processor_id: id, node_id: home })).toEqual([{ standing: 'current', epoch: 7 }]);
     expect(await standingOf({ processor_id: id, node_id: await nameOf(home) })).toBe('current');
     expect(await standingOf({ processor_id: id })).toBe('current');
     expect(await standingOf({ processor_id: id, node_id: 'unknown' })).toBe('current');
@@ -140,7 +139,7 @@ describe('what is stored of a processor', () => {
     const row = await fleet.row(id);
     expect(row).toMatchObject({ status: 'running', health_status: { status: 'degraded', healthy: false }, consecutive_failures: 1 });
     expect(row.updated_at).toEqual(new Date('2001-01-01Z'));
-    expect(await fleet.beat(id)).toMatchObject({ epoch: '1', status: 'degraded', node_id: home, sdk_epoch: '12', stop_acknowledged_at: null });
+    expect(await fleet.beat(id)).toMatchObject({ epoch: '1', status: 'degraded', node_id: home, sdk_epoch: '12', stop_acknowledged_at: null, role: 'primary', state_size_bytes: '10', uptime_sec: 2.25, last_state_sync: new Date(1500) });
     await send({ processor_id: id });
     expect(await fleet.row(id)).toMatchObject({ health_status: { status: 'healthy', healthy: true }, consecutive_failures: 0 });
   });
@@ -182,14 +181,31 @@ describe('what is stored of a processor', () => {
     await send({ processor_id: id, node_id: other });
     expect(await fleet.beat(id)).toMatchObject({ epoch: '2', stop_acknowledged_at: null });
   });
+});
 
-  test('the last of several in a batch wins, and each is answered', async () => {
-    const id = await placed(home);
-    const answers = await send({ processor_id: id, status: 'first' }, { processor_id: id, node_id: other, status: 'leftover' }, { processor_id: id, status: 'last' });
-    expect(answers.map(({ standing }) => standing)).toEqual(['current', 'stale', 'current']);
-    expect(await fleet.beat(id)).toMatchObject({ status: 'last' });
-    expect(await fleet.row(id)).toMatchObject({ health_status: { status: 'last' } });
-  });
+test('a node that was written just now is neither written again nor waited for', async () => {
+  const id = await placed(home);
+  await send({ processor_id: id });
+  const first = await fleet.lastHeartbeat(home);
+  const client = await db.pool.connect();
+  try {
+    await client.query('begin');
+    await client.query('select from edge_nodes where id = $1 for update', [home]);
+    expect(await send({ processor_id: id }, { node_id: home })).toMatchObject([{ standing: 'current' }, { standing: 'node' }]);
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
+  expect(await fleet.lastHeartbeat(home)).toEqual(first);
+  await writeBatch(db.pool, [beatOf({ processor_id: id })], { ...options, nodeSec: 0 });
+  expect((await fleet.lastHeartbeat(home))!.getTime()).toBeGreaterThan(first!.getTime());
+});
+
+test('texts arrive as they were sent', async () => {
+  const ids = await Promise.all(Array.from({ length: 5 }, () => placed(home)));
+  const texts = ['null', 'NULL', '{"a",\\}', ' ', 'ünï, "q"'];
+  await send(...ids.map((processor_id, at) => ({ processor_id, status: texts[at]!, role: texts[at]! })));
+  for (const [at, id] of ids.entries()) expect(await fleet.beat(id)).toMatchObject({ status: texts[at], role: texts[at] });
 });
 
 describe('beside others', () => {

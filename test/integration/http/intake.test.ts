@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import type { Pool } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createIntake, defaultIntakeSettings, type HeartbeatIntake, type IntakeSettings } from '../../../src/http/intake.ts';
+import type { HeartbeatAnswer } from '../../../src/http/heartbeat.ts';
+import { createIntake, type HeartbeatIntake, type IntakeSettings } from '../../../src/http/intake.ts';
 import { millis } from '../../../src/model/time.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { createMetrics, type Metrics } from '../../../src/platform/metrics.ts';
-import { createPool } from '../../../src/platform/pg.ts';
 import { onServer, testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { beatOf, testFleet, type TestFleet } from './fleet.ts';
+import { beatOf, intakePool, intakeSettings, testFleet, type TestFleet } from './fleet.ts';
 
 let db: TestDatabase;
 let fleet: TestFleet;
@@ -24,19 +23,23 @@ interface Rig extends AsyncDisposable {
   count(result: string): Promise<number>;
 }
 
-function rig(pool: Pool, settings: Partial<IntakeSettings> = {}): Rig {
+function rig(url: string, changed: Partial<IntakeSettings> = {}): Rig {
   const metrics = createMetrics();
-  const intake = createIntake({ pool, clock: systemClock, settings: { ...defaultIntakeSettings, ...settings }, metrics, log: silentLog });
+  const pool = intakePool(url);
+  const intake = createIntake({ pool, clock: systemClock, settings: { ...intakeSettings, ...changed }, metrics, log: silentLog });
   return {
     intake,
     metrics,
     count: async (result) => (await metrics.heartbeats.get()).values.find(({ labels }) => labels.result === result)?.value ?? 0,
-    [Symbol.asyncDispose]: () => intake.stop(),
+    [Symbol.asyncDispose]: async () => {
+      await intake.stop();
+      await pool.end();
+    },
   };
 }
 
 test('many beats are few statements, each answered after it is stored', async () => {
-  await using r = rig(db.pool, { largestBatch: 100 });
+  await using r = rig(db.url, { largestBatch: 100 });
   const nodes = await Promise.all(Array.from({ length: 250 }, (_, at) => fleet.node(`many-${String(at)}`)));
   const answers = await Promise.all(nodes.map((node_id) => r.intake.record(beatOf({ node_id }))));
   expect(answers.every(({ standing }) => standing === 'node')).toBe(true);
@@ -48,13 +51,40 @@ test('many beats are few statements, each answered after it is stored', async ()
 });
 
 test('a beat that comes in answer to another is stored too', async () => {
-  await using r = rig(db.pool);
+  await using r = rig(db.url);
   const node_id = await fleet.node('chain');
   for (let n = 0; n < 20; n++) expect((await r.intake.record(beatOf({ node_id }))).standing).toBe('node');
 });
 
+test('of several beats of one processor the last one counts, and each is answered', async () => {
+  await using r = rig(db.url);
+  const [node, other] = [await fleet.node('several'), await fleet.node('several-other')];
+  const processor_id = await fleet.processor();
+  await fleet.place(processor_id, node);
+  const bodies = [{ status: 'first' }, { status: 'leftover', node_id: other }, { status: 'last' }];
+  const answers = await Promise.all(bodies.map((body) => r.intake.record(beatOf({ processor_id, ...body }))));
+  expect(answers.map(({ standing }) => standing)).toEqual(['current', 'stale', 'current']);
+  expect(await fleet.beat(processor_id)).toMatchObject({ status: 'last' });
+  expect(await fleet.row(processor_id)).toMatchObject({ health_status: { status: 'last' } });
+});
+
+test('only who beats from the current placement learns its epoch, and is promised a lease', async () => {
+  await using r = rig(db.url, { lease: millis(20_500) });
+  const [home, other] = [await fleet.node('promised'), await fleet.node('promised-other')];
+  const [here, leaving, unplaced] = [await fleet.processor(), await fleet.processor(), await fleet.processor()];
+  await fleet.place(here, home, { epoch: 6 });
+  await fleet.place(leaving, home, { epoch: 6, phase: 'stopping' });
+  const answer = (body: Readonly<Record<string, unknown>>): Promise<HeartbeatAnswer> => r.intake.record(beatOf(body));
+  expect(await answer({ processor_id: here, node_id: home })).toEqual({ standing: 'current', placementEpoch: 6, leaseSec: 20.5 });
+  const nothing = { placementEpoch: null, leaseSec: null };
+  expect(await answer({ processor_id: here, node_id: other })).toEqual({ standing: 'stale', ...nothing });
+  expect(await answer({ processor_id: here, placement_epoch: 7 })).toEqual({ standing: 'ahead', ...nothing });
+  expect(await answer({ processor_id: leaving, placement_epoch: 6 })).toEqual({ standing: 'stopping', ...nothing });
+  expect(await answer({ processor_id: unplaced })).toEqual({ standing: 'unplaced', ...nothing });
+});
+
 test('more than the queue holds is answered at once, not stored, and costs the record of intake its past', async () => {
-  await using r = rig(db.pool, { longestQueue: 2 });
+  await using r = rig(db.url, { longestQueue: 2 });
   await db.pool.query(`insert into dory.intake values (true, now() - interval '1 hour', now()) on conflict (only_row) do update set covered_since = excluded.covered_since, covered_until = now()`);
   const answers = await Promise.all(Array.from({ length: 3 }, () => r.intake.record(beatOf({}))));
   expect(answers.map(({ standing }) => standing)).toEqual(['node', 'node', 'unstored']);
@@ -63,7 +93,7 @@ test('more than the queue holds is answered at once, not stored, and costs the r
 });
 
 test('a statement that hangs is answered as not stored after the time limit', async () => {
-  await using r = rig(db.pool, { writeTimeout: millis(100) });
+  await using r = rig(db.url, { writeTimeout: millis(100) });
   const node = await fleet.node('hangs');
   const client = await db.pool.connect();
   try {
@@ -78,10 +108,9 @@ test('a statement that hangs is answered as not stored after the time limit', as
 
 test('with the database down every beat is answered at once, nothing is stored, and it mends itself', async () => {
   const own = await testDatabase();
-  const pool = createPool(own.url, { max: 2, statementTimeoutMs: 0, applicationName: 'dory-test' });
   const name = new URL(own.url).pathname.slice(1);
   try {
-    await using r = rig(pool, { extendEvery: millis(20) });
+    await using r = rig(own.url, { extendEvery: millis(20) });
     const node_id = await (await testFleet(own.pool)).node('n');
     expect((await r.intake.record(beatOf({ node_id }))).standing).toBe('node');
     await onServer(`alter database ${name} allow_connections false`);
@@ -96,10 +125,9 @@ test('with the database down every beat is answered at once, nothing is stored, 
     const before = Date.now();
     r.intake.start();
     await expect.poll(async () => (await r.intake.record(beatOf({ node_id }))).standing).toBe('node');
-    const { rows } = await pool.query<{ covered_since: Date }>('select covered_since from dory.intake');
+    const { rows } = await own.pool.query<{ covered_since: Date }>('select covered_since from dory.intake');
     expect(rows[0]!.covered_since.getTime()).toBeGreaterThanOrEqual(before - 1);
   } finally {
-    await pool.end();
     await own.close();
   }
 });
@@ -108,7 +136,7 @@ test('the record of intake is extended without traffic, and not after the stop',
   const own = await testDatabase();
   const until = async (): Promise<number> => (await own.pool.query<{ at: Date }>('select covered_until as at from dory.intake')).rows[0]?.at.getTime() ?? 0;
   try {
-    const r = rig(own.pool, { extendEvery: millis(5) });
+    await using r = rig(own.url, { extendEvery: millis(5) });
     r.intake.start();
     await expect.poll(until, { interval: 5 }).toBeGreaterThan(0);
     const first = await until();

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { request } from 'node:http';
 import type { FastifyInstance } from 'fastify';
+import type { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createHealth, defaultHealthSettings, type Health } from '../../../src/http/health.ts';
-import { createIntake, defaultIntakeSettings, type HeartbeatIntake } from '../../../src/http/intake.ts';
+import { createIntake, type HeartbeatIntake } from '../../../src/http/intake.ts';
 import { createNodeRegistry } from '../../../src/http/nodes.ts';
 import { createHttpServer, defaultHttpLimits } from '../../../src/http/server.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
@@ -11,12 +12,13 @@ import { silentLog } from '../../../src/platform/log.ts';
 import { createMetrics } from '../../../src/platform/metrics.ts';
 import { createPool } from '../../../src/platform/pg.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { testFleet, type TestFleet } from './fleet.ts';
+import { intakePool, intakeSettings, testFleet, type TestFleet } from './fleet.ts';
 
 let db: TestDatabase;
 let fleet: TestFleet;
 let app: FastifyInstance;
 let intake: HeartbeatIntake;
+let beatsPool: Pool;
 let health: Health;
 let base: string;
 
@@ -27,7 +29,8 @@ beforeAll(async () => {
   db = await testDatabase();
   fleet = await testFleet(db.pool);
   const metrics = createMetrics();
-  intake = createIntake({ pool: db.pool, clock, settings: defaultIntakeSettings, metrics, log });
+  beatsPool = intakePool(db.url);
+  intake = createIntake({ pool: beatsPool, clock, settings: intakeSettings, metrics, log });
   health = createHealth({ pool: db.pool, clock, settings: defaultHealthSettings });
   app = createHttpServer({ intake, nodes: createNodeRegistry(db.pool), health, metrics, clock, log, limits: defaultHttpLimits });
   base = await app.listen({ host: '127.0.0.1', port: 0 });
@@ -35,6 +38,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await app.close();
   await intake.stop();
+  await beatsPool.end();
   await db.close();
 });
 
@@ -202,7 +206,7 @@ describe('health', () => {
   test('not ready without the database, with the database down behind an API that still answers', async () => {
     const pool = createPool('postgresql://nobody@127.0.0.1:1/nothing', { max: 1, statementTimeoutMs: 0, applicationName: 'dory-test' });
     const metrics = createMetrics();
-    const lost = createIntake({ pool, clock, settings: defaultIntakeSettings, metrics, log });
+    const lost = createIntake({ pool, clock, settings: intakeSettings, metrics, log });
     const down = createHttpServer({
       intake: lost, nodes: createNodeRegistry(pool), health: createHealth({ pool, clock, settings: defaultHealthSettings }), metrics, clock, log, limits: defaultHttpLimits,
     });
