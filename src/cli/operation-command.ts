@@ -1,14 +1,17 @@
 import { Argument, Option, type Command } from 'commander';
 import type { z } from 'zod';
+import type { Snapshot } from '../model/snapshot.ts';
+import type { Settings } from '../platform/settings-schema.ts';
 import { fromTexts, kindOf, parseInput, type RawInput } from '../operator/input.ts';
 import { runOperation, type Operation } from '../operator/operation.ts';
 import { accountName } from './account.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
+import { fleetFileSnapshot } from './fleet-file.ts';
 import { operatorContext } from './operator-context.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { painter, render, type Column, type Format, type Paint } from './output.ts';
-import { withRuntime } from './runtime.ts';
+import { settingsOf, withRuntime } from './runtime.ts';
 import { askServer, serverOf, type Server, type ServerFlags } from './server-client.ts';
 import { watchList, watchPage } from './watch.ts';
 
@@ -22,6 +25,8 @@ interface CommandBase<Input extends z.ZodObject, Output extends z.ZodType> {
   /** Without `dory `. At least one. */
   readonly examples: readonly string[];
   readonly exit?: (output: z.output<Output>) => ExitCode;
+  /** `--fleet FILE`: the same on a fleet that was written down, with no database. */
+  readonly fleet?: (snapshot: Snapshot, input: z.output<Input>, settings: Settings) => z.output<Output>;
 }
 
 /** What prints as a page. */
@@ -38,7 +43,7 @@ interface ListCommand<Input extends z.ZodObject, Item> extends CommandBase<Input
   readonly watched?: { readonly key: (item: Item) => string; readonly state: (item: Item) => unknown; readonly newestFirst?: boolean };
 }
 
-type OperationFlags = FormatFlags & ServerFlags & { readonly by?: string; readonly watch?: true } & RawInput;
+type OperationFlags = FormatFlags & ServerFlags & { readonly by?: string; readonly watch?: true; readonly fleet?: string } & RawInput;
 
 /** Where an operation is run: on the server, or here on the database. */
 type Ask = (input: RawInput) => Promise<unknown>;
@@ -111,12 +116,14 @@ function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
   if (operation.changesState) command.option('--by <name>', 'who does it; a server knows by the token', accountName());
   command.option('--server <url>', 'ask this server instead of the database (DORY_SERVER); the token comes from DORY_TOKEN');
   command.option('--token-file <file>', 'file with the token for the server (DORY_TOKEN_FILE)');
+  if (given.fleet !== undefined) command.option('--fleet <file>', 'a fleet file instead of the database');
   command.addHelpText('after', `${details === undefined ? '' : `\n${details}\n`}${examplesHelp(examples)}`);
   return settingsOptions(command).action(async () => {
     const flags: OperationFlags = command.opts();
     const input = inputOf(operation.input, positional, command.processedArgs, flags);
     // Before anything is opened.
     parseInput(operation.input, firstPage(input));
+    if (given.fleet !== undefined && flags.fleet !== undefined) return onFleetFile(context, command, { ...given, fleet: given.fleet }, (ask) => act(ask, input, flags));
     const server = await serverOf(context, flags);
     await (server === null ? onDatabase(context, command, operation, (ask) => act(ask, input, flags)) : act(onServer(server, operation, command), input, flags));
   });
@@ -128,6 +135,14 @@ async function onDatabase(context: CliContext, command: Command, operation: Oper
     const operator = operatorContext(runtime);
     await use((input) => runOperation(operator, operation, input, { name: by }));
   });
+}
+
+async function onFleetFile<Input extends z.ZodObject, Output extends z.ZodType>(
+  context: CliContext, command: Command, { operation, fleet }: Required<Pick<CommandBase<Input, Output>, 'operation' | 'fleet'>>, use: (ask: Ask) => Promise<void>,
+): Promise<void> {
+  const settings = await settingsOf(context, command);
+  const snapshot = await fleetFileSnapshot(context, settings, command.opts<{ fleet: string }>().fleet);
+  await use(async (input) => Promise.resolve(fleet(snapshot, parseInput(operation.input, input), settings)));
 }
 
 function onServer(server: Server, operation: Operation, command: Command): Ask {

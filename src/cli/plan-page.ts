@@ -80,10 +80,15 @@ function manifestDiff(change: Change, preview: Preview, inputs: Inputs, { manife
   const name = nameOf(change.processorId, inputs).replace(' ', '/');
   const [oldName, newName] = [old === undefined ? '/dev/null' : `a/${name}`, now === null ? '/dev/null' : `b/${name}`];
   const patch = createTwoFilesPatch(oldName, newName, old === undefined ? '' : manifest(old), now ?? '', undefined, undefined, { context: 3 });
-  return patch.split('\n').slice(1).map((line) => paintDiff(line, paint)).join('\n');
+  return paintPatch(patch.split('\n').slice(1).join('\n'), paint);
 }
 
-function paintDiff(line: string, paint: Paint): string {
+/** A unified diff in colours. */
+export function paintPatch(patch: string, paint: Paint): string {
+  return patch.split('\n').map((line) => paintLine(line, paint)).join('\n');
+}
+
+function paintLine(line: string, paint: Paint): string {
   if (line.startsWith('+++') || line.startsWith('---')) return paint('bold', line);
   if (line.startsWith('@@')) return paint('cyan', line);
   if (line.startsWith('+')) return paint('green', line);

@@ -1,8 +1,6 @@
-import type { ReasonCode } from '../model/reasons.ts';
+import { failureReasons } from '../model/reasons.ts';
 import { instant, type Instant } from '../model/time.ts';
 import type { PendingChange, PendingRevision } from './revisions.ts';
-
-const failures: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['heartbeat-stale', 'node-dead', 'node-not-ready', 'node-silent', 'node-detached']);
 
 /**
  * When the signals that a revision answers crossed their thresholds: of each revision with failures the earliest moment, by the
@@ -13,7 +11,7 @@ export function detectedAt(pending: readonly PendingRevision[], changes: readonl
   const first = new Map<number, Instant>();
   for (const { revision, reason, evidence } of changes) {
     const at = decided.get(revision);
-    if (at === undefined || !failures.has(reason)) continue;
+    if (at === undefined || !failureReasons.has(reason)) continue;
     const crossed = instant(at - Math.max(0, Number(evidence['staleMs'] ?? evidence['notReadyMs'] ?? 0) - Number(evidence['thresholdMs'] ?? 0)));
     const known = first.get(revision);
     if (known === undefined || crossed < known) first.set(revision, crossed);

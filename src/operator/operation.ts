@@ -1,7 +1,8 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Repository } from '../commit/repository.ts';
-import type { Snapshot } from '../model/snapshot.ts';
+import type { NodeName } from '../model/ids.ts';
+import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
@@ -20,6 +21,8 @@ export interface OperatorContext {
   readonly manifests: ChartSettings;
   /** The fleet as a cycle would see it now. */
   observe(): Promise<Snapshot>;
+  /** What Kubernetes says of a node, where this process watches it; else null. */
+  readonly nodeCondition: (name: NodeName) => NodeCondition | null;
   /** Lends the repository that is written. */
   withRepository<T>(use: (repository: Repository) => Promise<T>): Promise<T>;
 }
@@ -43,6 +46,8 @@ export interface Operation<Input extends z.ZodObject = z.ZodObject, Output exten
   readonly summary: string;
   /** Then it takes a token over HTTP. */
   readonly changesState: boolean;
+  /** Takes a token though it changes nothing. */
+  readonly confidential?: true;
   /** Strict, bounded, each member with a description; texts that came in a query become numbers, booleans and lists by it. */
   readonly input: Input;
   readonly output: Output;
