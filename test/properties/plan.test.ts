@@ -74,9 +74,9 @@ function toProcessor(world: World, kind: Extract<Happening, { processor: number 
     case 'mend': definition.broken = false; return;
     case 'release': definition.release += 1; return;
     case 'rehome': definition.home = definition.home === 'managed' ? 'edge-0' : 'managed'; return;
-    case 'quiet': if (world.stops.has(name)) world.stop(name).beating = false; return;
-    case 'unheard': if (world.stops.has(name)) Object.assign(world.stop(name), { beating: false, lastBeatAt: null }); return;
-    case 'stopped': if (world.stops.has(name)) world.stop(name).acknowledgedAt = world.now; return;
+    case 'quiet': if (world.agents.has(name)) world.agent(name).beating = false; return;
+    case 'unheard': if (world.agents.has(name)) Object.assign(world.agent(name), { beating: false, lastBeatAt: null }); return;
+    case 'stopped': if (world.agents.has(name)) world.agent(name).acknowledgedAt = world.now; return;
   }
 }
 

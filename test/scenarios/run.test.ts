@@ -14,7 +14,7 @@ import { span, World, type NodeDefinition, type ProcessorDefinition } from '../s
  * `scenario.yaml`. Every step must expect something, and whatever it doesn't mention must not happen.
  */
 interface Scenario {
-  given: { nodes: Record<string, NodeDefinition | null>; processors: Record<string, ProcessorDefinition>; switchedOff?: string[]; policy?: Record<string, string> } & Given;
+  given: { nodes: Record<string, NodeDefinition | null>; processors: Record<string, ProcessorDefinition>; switchedOff?: string[]; cluster?: true; policy?: Record<string, string> } & Given;
   steps: Step[];
 }
 
@@ -42,6 +42,12 @@ interface Step {
   remote?: 'down' | 'up';
   agents?: Record<string, 'silent' | 'unheard' | 'stopped' | 'beating'>;
   confirm?: string[];
+  cluster?: 'up' | 'down';
+  ready?: Partial<Record<'true' | 'false' | 'unknown', string[]>>;
+  taint?: Record<string, string>;
+  pods?: Record<string, 'present' | 'gone'>;
+  ack?: string[];
+  policies?: Record<string, PolicyOverride['policy']>;
   approve?: string[];
   pause?: string;
   resume?: true;
@@ -81,13 +87,14 @@ describe.each(names)('%s', (name) => {
   });
 });
 
-function build({ nodes, processors, switchedOff = [], policy = {}, guard = {}, budget = {}, policies = {} }: Scenario['given']): World {
+function build({ nodes, processors, switchedOff = [], policy = {}, guard = {}, budget = {}, policies = {}, cluster }: Scenario['given']): World {
   const spans = Object.fromEntries(Object.entries(policy).map(([key, text]) => [key, span(text)]));
   const world = new World({ ...testPolicy, ...spans, guard: { ...testPolicy.guard, ...guard }, budget: { ...testPolicy.budget, ...budget } });
   for (const [match, own] of Object.entries(policies)) world.policies.set(match, own);
   for (const [name, definition] of Object.entries(nodes)) world.addNode(name, definition ?? {});
   for (const [name, definition] of Object.entries(processors)) world.addProcessor(name, definition);
   for (const key of switchedOff) world.switchesOff.add(key);
+  if (cluster === true) world.cluster = 'up';
   return world;
 }
 
@@ -105,12 +112,16 @@ function act(world: World, step: Step): void {
   if (step.intake === 'down') world.coveredSince = null;
   if (step.remote !== undefined) world.remoteUp = step.remote === 'up';
   for (const [name, behaviour] of Object.entries(step.agents ?? {})) {
-    const stop = world.stop(name);
-    stop.beating = behaviour === 'beating';
-    if (behaviour === 'unheard') stop.lastBeatAt = null;
-    if (behaviour === 'stopped') stop.acknowledgedAt = world.now;
+    const agent = world.agent(name);
+    agent.beating = behaviour === 'beating';
+    if (behaviour === 'unheard') agent.lastBeatAt = null;
+    if (behaviour === 'stopped') agent.acknowledgedAt = world.now;
   }
-  for (const name of step.confirm ?? []) world.stop(name).confirmed = { at: world.now, by: 'ada' };
+  for (const name of step.confirm ?? []) world.agent(name).confirmed = { at: world.now, by: 'ada' };
+  if (step.cluster !== undefined) world.cluster = step.cluster;
+  for (const [ready, nodes] of Object.entries(step.ready ?? {})) for (const name of nodes) world.ready(name, ready as 'true' | 'false' | 'unknown');
+  for (const [name, taint] of Object.entries(step.taint ?? {})) world.node(name).condition.taints = [taint];
+  for (const [name, pods] of Object.entries(step.pods ?? {})) world.agent(name).pods = pods;
   world.advance(step.wait === undefined ? 0 : span(step.wait));
   if (step.intake === 'up') {
     world.coveredSince = world.now;
@@ -119,11 +130,16 @@ function act(world: World, step: Step): void {
 }
 
 /** What people say; an approval of the guard or the budget lists what was withheld when it was given. */
-function say(world: World, { approve = [], pause, resume, lock = {}, unlock = [] }: Step, holds: readonly Hold[]): void {
+function say(world: World, { approve = [], ack = [], policies = {}, pause, resume, lock = {}, unlock = [] }: Step, holds: readonly Hold[]): void {
   const listed: Record<string, readonly string[]> = { guard: ['guard-frozen', 'guard-rate'], budget: ['budget-spent', 'budget-exceeded'] };
   for (const subject of approve) {
     const reasons = listed[subject];
     world.approve(subject, reasons === undefined ? null : holds.filter(({ reason }) => reasons.includes(reason)).map(({ processorId }) => processorId));
+  }
+  for (const [match, own] of Object.entries(policies)) world.policies.set(match, own);
+  for (const name of ack) {
+    const { recorded } = world.node(name);
+    if (recorded !== null) world.node(name).recorded = { ...recorded, flaps: 0 };
   }
   if (pause !== undefined) world.pause = { paused: { by: 'ann', reason: pause, since: world.now }, resumedAt: null };
   if (resume === true) world.pause = { paused: null, resumedAt: world.now };

@@ -2,18 +2,19 @@ import { spending } from '../../src/model/budget.ts';
 import type { EdgeNode, NodeAppSwitch, ProcessorSpec, Quarantined, Workload } from '../../src/model/fleet.ts';
 import type { Digest, Epoch, NodeId, NodeName, OrganizationId, ProcessorId, RevisionId, TemplateId } from '../../src/model/ids.ts';
 import { byText } from '../../src/model/ids.ts';
-import { known, unknown } from '../../src/model/observed.ts';
+import { known, unknown, type Observed } from '../../src/model/observed.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import { placementAfter, type Plan } from '../../src/model/plan.ts';
-import type { AgentSignals, Approval, MaintenanceLock, NodeSignals, Pause, Policy, PolicyOverride, RecordedGuard, RecordedVerdict, Snapshot } from '../../src/model/snapshot.ts';
-import { instant, millis, type Instant } from '../../src/model/time.ts';
+import type { AgentSignals, Approval, MaintenanceLock, NodeCondition, NodeSignals, Pause, Policy, PolicyOverride, RecordedGuard, RecordedVerdict, Snapshot } from '../../src/model/snapshot.ts';
+import { after, instant, millis, type Instant } from '../../src/model/time.ts';
 import { noControls } from '../../src/observe/controls.ts';
+import { inDoubt } from '../../src/observe/signals.ts';
 import { digestText } from '../../src/platform/digest.ts';
 import { testPolicy } from './policy.ts';
 
 /**
- * A world in memory for tests of `plan`: nodes that beat or are silent, processors, and the rows that `decide` would have
- * written, applied as it applies them. Names are the identities, so that a failing test reads as a story.
+ * A world in memory for tests of `plan`: nodes that beat or are silent, with or without a cluster that watches them, processors
+ * with their agents, and the rows that `decide` would have written, applied as it applies them. Names are the identities, so that a failing test reads as a story.
  */
 export interface NodeDefinition {
   failoverTarget?: string;
@@ -31,6 +32,8 @@ export interface ProcessorDefinition {
   gpu?: boolean;
   architectures?: string[];
   shutdownTimeoutSec?: number;
+  /** Its agent honours leases. */
+  fenced?: boolean;
 }
 
 interface NodeState {
@@ -39,14 +42,20 @@ interface NodeState {
   beating: boolean;
   lastBeat: Instant | null;
   recorded: RecordedVerdict | null;
+  /** What Kubernetes says of it, while there is a cluster. */
+  condition: { ready: NodeCondition['ready']; since: Instant; taints: readonly string[] };
 }
 
-interface StopState {
-  lastBeatAt: Instant | null;
+/** The agent and the pod of the current placement of one processor. */
+interface AgentState {
+  /** It beats whenever its node does. */
   beating: boolean;
+  lastBeatAt: Instant | null;
+  leaseUntil: Instant | null;
   publishedAt: Instant | null;
   acknowledgedAt: Instant | null;
   confirmed: AgentSignals['confirmed'];
+  pods: 'present' | 'gone';
 }
 
 export class World {
@@ -64,7 +73,9 @@ export class World {
   readonly spendings: { readonly at: Instant; readonly changes: number }[] = [];
   readonly placements = new Map<string, Placement>();
   readonly retired = new Map<string, Epoch>();
-  readonly stops = new Map<string, StopState>();
+  readonly agents = new Map<string, AgentState>();
+  /** `off`: none is configured. */
+  cluster: 'off' | 'up' | 'down' = 'off';
   /** Null: receivers are down. */
   coveredSince: Instant | null = instant(0);
   remoteUp = true;
@@ -76,7 +87,8 @@ export class World {
   }
 
   addNode(name: string, definition: NodeDefinition = {}): void {
-    this.nodes.set(name, { definition, decommissioned: false, beating: true, lastBeat: null, recorded: null });
+    const condition = { ready: 'true', since: this.now, taints: [] } as const;
+    this.nodes.set(name, { definition, decommissioned: false, beating: true, lastBeat: null, recorded: null, condition });
   }
 
   addProcessor(name: string, definition: ProcessorDefinition): void {
@@ -115,14 +127,32 @@ export class World {
     for (const node of this.nodes.values()) {
       if (node.beating && !node.decommissioned) node.lastBeat = this.now;
     }
-    for (const stop of this.stops.values()) if (stop.beating) stop.lastBeatAt = this.now;
+    for (const [name, agent] of this.agents) if (this.#isHeard(name, agent)) this.#hear(name, agent);
   }
 
-  /** A stop signal record of a processor, made when it is first asked for: the agent was heard, and still beats. */
-  stop(name: string): StopState {
-    const found = this.stops.get(name) ?? { lastBeatAt: this.now, beating: true, publishedAt: null, acknowledgedAt: null, confirmed: null };
-    this.stops.set(name, found);
-    return found;
+  /** The agent of a processor's placement. It was heard when it was placed, if its node beats, and beats on. */
+  agent(name: string): AgentState {
+    const agent = this.agents.get(name);
+    if (agent === undefined) throw new Error(`${name} is placed nowhere in this world`);
+    return agent;
+  }
+
+  /** What the kubelet tells the cluster of a node, from now on. */
+  ready(name: string, ready: NodeCondition['ready']): void {
+    const { condition } = this.node(name);
+    if (condition.ready !== ready) this.node(name).condition = { ...condition, ready, since: this.now };
+  }
+
+  #isHeard(name: string, { beating }: AgentState): boolean {
+    const target = this.placements.get(name)?.target;
+    if (this.coveredSince === null || !beating || target === undefined) return false;
+    return target.kind === 'managed' || this.node(target.nodeId).beating;
+  }
+
+  #hear(name: string, agent: AgentState): void {
+    agent.lastBeatAt = this.now;
+    const honours = this.processors.get(name)?.fenced === true && this.placements.get(name)?.phase === 'active';
+    if (honours) agent.leaseUntil = after(this.now, this.policy.lease);
   }
 
   snapshot(): Snapshot {
@@ -146,7 +176,7 @@ export class World {
       },
       placements: [...this.placements.values()].sort((a, b) => byText(a.processorId, b.processorId)),
       nodes: this.#signals(),
-      agents: this.#agents(),
+      agents: this.#agentsInDoubt(),
       retired: [...this.retired].filter(([name]) => !this.placements.has(name)).map(([name, epoch]) => ({ processorId: name as ProcessorId, epoch })),
       intake: this.coveredSince === null ? { covered: false, detail: 'receivers are down' } : { covered: true, since: this.coveredSince, until: this.now },
       policy: this.policy,
@@ -169,19 +199,26 @@ export class World {
     }
     for (const change of plan.changes) {
       const name: string = change.processorId;
-      const after = placementAfter(change, this.revision as RevisionId, plan.at);
-      if (after === null) {
+      const placed = placementAfter(change, this.revision as RevisionId, plan.at);
+      if (placed === null) {
         this.retired.set(name, change.before?.epoch ?? (1 as Epoch));
         this.placements.delete(name);
+        this.agents.delete(name);
       } else {
-        this.placements.set(name, after);
+        this.placements.set(name, placed);
+        if (change.kind === 'place' || change.kind === 'move') this.#start(name);
+        // The record of beats outlives a stop that is taken back; a new epoch starts a new one.
+        this.agent(name).publishedAt = null;
       }
-      if (after?.phase === 'stopping') this.stop(name).publishedAt = null;
-      // The record of beats outlives a stop that is taken back; a new epoch starts a new one.
-      else if (change.kind !== 'resume') this.stops.delete(name);
     }
-    if (this.remoteUp) for (const stop of this.stops.values()) stop.publishedAt ??= plan.at;
+    if (this.remoteUp) for (const agent of this.agents.values()) agent.publishedAt ??= plan.at;
     for (const { nodeId, verdict, since, flaps } of plan.transitions) this.node(nodeId).recorded = { verdict, since, flaps };
+  }
+
+  #start(name: string): void {
+    const agent: AgentState = { beating: true, lastBeatAt: null, leaseUntil: null, publishedAt: null, acknowledgedAt: null, confirmed: null, pods: 'present' };
+    this.agents.set(name, agent);
+    if (this.#isHeard(name, agent)) this.#hear(name, agent);
   }
 
   #spec(name: string, definition: ProcessorDefinition & { release: number }, workloads: Map<Digest, Workload>): ProcessorSpec {
@@ -213,19 +250,27 @@ export class World {
   }
 
   #signals(): NodeSignals[] {
-    return [...this.nodes].sort(([a], [b]) => byText(a, b)).map(([name, { lastBeat, recorded }]) => ({
+    return [...this.nodes].sort(([a], [b]) => byText(a, b)).map(([name, { lastBeat, recorded, condition, definition }]) => ({
       nodeId: name as NodeId,
       heartbeat: lastBeat === null ? unknown('never-reported') : known(null, lastBeat),
-      kubernetes: unknown('not-configured'),
+      kubernetes: this.#told({ ...condition, leaseAgeMs: null, architecture: null, gpu: null, site: definition.site ?? null }),
       recorded,
     }));
   }
 
-  #agents(): AgentSignals[] {
-    return [...this.placements.values()].filter(({ phase }) => phase === 'stopping').map(({ processorId, epoch }) => {
-      const { lastBeatAt, publishedAt, acknowledgedAt, confirmed } = this.stop(processorId);
-      return { processorId, epoch, lastBeatAt, leaseUntil: null, publishedAt, acknowledgedAt, confirmed, pods: unknown('not-configured') };
-    });
+  #told<T>(value: T): Observed<T> {
+    return this.cluster === 'up' ? known(value, this.now) : unknown(this.cluster === 'off' ? 'not-configured' : 'watch-down');
+  }
+
+  #agentsInDoubt(): AgentSignals[] {
+    const doubtful = inDoubt(this.#signals(), this.now, this.policy);
+    return [...this.placements.values()]
+      .filter(({ phase, target }) => phase === 'stopping' || (target.kind === 'edge' && doubtful.has(target.nodeId)))
+      .sort((a, b) => byText(a.processorId, b.processorId))
+      .map(({ processorId, epoch }) => {
+        const { lastBeatAt, leaseUntil, publishedAt, acknowledgedAt, confirmed, pods } = this.agent(processorId);
+        return { processorId, epoch, lastBeatAt, leaseUntil, publishedAt, acknowledgedAt, confirmed, pods: this.#told(pods) };
+      });
   }
 }
 
