@@ -30,7 +30,7 @@ export function maintenanceCommands(program: Command, context: CliContext): void
       { header: 'ENDED', of: ({ ended }) => ended ?? '', wide: true },
       { header: 'REASON', of: ({ reason }) => reason },
     ],
-    watched: { key: ({ id }) => String(id), state: ({ until, ended }) => [until, ended], newestFirst: true },
+    watched: { key: ({ id }) => String(id), state: ({ until, ended }) => [until, ended] },
     examples: ['maintenance list', 'maintenance list --all -o wide'],
   });
 }

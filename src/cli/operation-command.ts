@@ -25,6 +25,9 @@ interface CommandBase<Input extends z.ZodObject, Output extends z.ZodType> {
   /** Without `dory `. At least one. */
   readonly examples: readonly string[];
   readonly exit?: (output: z.output<Output>) => ExitCode;
+  /** Flags beside the members of the input, and the members that they stand for. */
+  readonly options?: (command: Command) => unknown;
+  readonly input?: (flags: RawInput) => RawInput;
   /** `--fleet FILE`: the same on a fleet that was written down, with no database. */
   readonly fleet?: (snapshot: Snapshot, input: z.output<Input>, settings: Settings) => z.output<Output>;
 }
@@ -36,7 +39,7 @@ interface PageCommand<Input extends z.ZodObject, Output extends z.ZodType> exten
   readonly watched?: (output: z.output<Output>) => unknown;
 }
 
-/** What prints as a table: an operation whose output is a page of items. All pages are printed, up to `--limit`. */
+/** What prints as a table: an operation whose output is a page of items. All pages are printed, up to `--limit`; of what comes newest first, 50 items. */
 interface ListCommand<Input extends z.ZodObject, Item> extends CommandBase<Input, z.ZodType<{ items: Item[]; continue: string | null }>> {
   readonly columns: readonly Column<Item>[];
   /** `-w` prints a row again when its `state` changes: leave out ages. */
@@ -66,7 +69,9 @@ export function pageCommand<Input extends z.ZodObject, Output extends z.ZodType>
 }
 
 export function listCommand<Input extends z.ZodObject, Item>(program: Command, context: CliContext, list: ListCommand<Input, Item>): Command {
-  return operationCommand(program, context, list, async (ask, input, flags) => {
+  // Nobody asks for all that ever happened.
+  const defaults = list.watched?.newestFirst === true ? { limit: 50 } : {};
+  return operationCommand(program, context, { ...list, defaults }, async (ask, input, flags) => {
     const { watched, columns } = list;
     const look = (): Promise<Item[]> => allPages(ask, input);
     if (flags.watch === true && watched !== undefined) {
@@ -103,14 +108,15 @@ async function allPages<Item>(ask: Ask, input: RawInput): Promise<Item[]> {
 type Act = (ask: Ask, input: RawInput, flags: OperationFlags) => Promise<void>;
 
 function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
-  program: Command, context: CliContext, given: CommandBase<Input, Output> & { readonly watched?: unknown }, act: Act,
+  program: Command, context: CliContext, given: CommandBase<Input, Output> & { readonly watched?: unknown; readonly defaults?: RawInput }, act: Act,
 ): Command {
-  const { operation, positional = [], details, examples } = given;
+  const { operation, positional = [], details, examples, defaults = {} } = given;
   const command = commandAt(program, operation.name).description(operation.summary);
   for (const name of positional) command.addArgument(argumentOf(operation.input, name));
   for (const name of Object.keys(operation.input.shape)) {
-    if (!positional.includes(name) && name !== 'continue') command.addOption(optionOf(operation.input, name));
+    if (!positional.includes(name) && name !== 'continue') command.addOption(optionOf(operation.input, name).default(defaults[name]));
   }
+  given.options?.(command);
   formatOption(command);
   if (given.watched !== undefined) command.option('-w, --watch', 'go on, and print what changes');
   if (operation.changesState) command.option('--by <name>', 'who does it; a server knows by the token', accountName());
@@ -120,7 +126,7 @@ function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
   command.addHelpText('after', `${details === undefined ? '' : `\n${details}\n`}${examplesHelp(examples)}`);
   return settingsOptions(command).action(async () => {
     const flags: OperationFlags = command.opts();
-    const input = inputOf(operation.input, positional, command.processedArgs, flags);
+    const input = { ...given.input?.(flags), ...inputOf(operation.input, positional, command.processedArgs, flags) };
     // Before anything is opened.
     parseInput(operation.input, firstPage(input));
     if (given.fleet !== undefined && flags.fleet !== undefined) return onFleetFile(context, command, { ...given, fleet: given.fleet }, (ask) => act(ask, input, flags));

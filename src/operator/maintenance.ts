@@ -117,7 +117,7 @@ export const maintenanceList = operation({
   output: pageOf(lock),
   run: async ({ pool }, { limit, continue: from, all }) => {
     const { rows } = await pool.query<LockRow>(
-      `select ${columns} from dory.locks where id < coalesce($1::bigint, 9223372036854775807) and ($2 or ended_at is null and expires_at > now()) order by id desc limit $3`,
+      `select ${columns} from dory.locks where id > coalesce($1::bigint, 0) and ($2 or ended_at is null and expires_at > now()) order by id limit $3`,
       [numberCursor(from), all, limit + 1],
     );
     return page(rows, limit, toLock, ({ id }) => id);
