@@ -1,4 +1,5 @@
 import { App, Yaml, type Chart } from 'cdk8s';
+import { BeaconChart } from './beacon.ts';
 import { EcrTokenRefreshChart } from './ecr-token-refresh.ts';
 import { KarpenterChart } from './karpenter.ts';
 import { OrchestratorAccessChart } from './orchestrator-access.ts';
@@ -15,6 +16,7 @@ export { defaultSystemProps, systemProps, type SystemProps } from './props.ts';
 export function systemFiles(props: SystemProps, namespaces: readonly string[]): ReadonlyMap<string, string> {
   const used = [...new Set([props.processorNamespace, ...namespaces])].sort();
   const files: readonly (readonly [string, string])[] = [
+    ...(props.beacon.enabled ? [['beacon.yaml', print((app) => new BeaconChart(app, 'system', props))] as const] : []),
     ['ecr-token-refresh.yaml', print((app) => new EcrTokenRefreshChart(app, 'system', props, used))],
     ['karpenter.yaml', print((app) => new KarpenterChart(app, 'system', props))],
     ['orchestrator-access.yaml', print((app) => new OrchestratorAccessChart(app, 'system', props))],

@@ -17,10 +17,28 @@ export class OrchestratorAccessChart extends Chart {
       metadata: { name: orchestratorName, labels: orchestratorLabels() },
       ...bound('ClusterRole', orchestratorName, account),
     });
+    this.addWatchAccess(account);
     if (props.apply === 'ssa') this.addApplyAccess(account);
   }
 
-  /** Beyond the running system's rules. Without a connection to the cluster (`apply: none`) nothing is needed. */
+  /** Beyond the running system's rules, which have nodes and pods. */
+  private addWatchAccess(account: Account): void {
+    const watchName = `${orchestratorName}-watch`;
+    const watchReason = why('Beyond the running system: that an old pod is gone is believed only when its StatefulSet says so too.');
+    new k8s.KubeClusterRole(this, 'watch-role', { metadata: { name: watchName, labels: orchestratorLabels(), annotations: watchReason }, rules: watchRules() });
+    new k8s.KubeClusterRoleBinding(this, 'watch-binding', {
+      metadata: { name: watchName, labels: orchestratorLabels() },
+      ...bound('ClusterRole', watchName, account),
+    });
+    const leases = { name: `${orchestratorName}-node-leases`, namespace: 'kube-node-lease' };
+    new k8s.KubeRole(this, 'lease-role', {
+      metadata: { ...leases, labels: orchestratorLabels(), annotations: why('Beyond the running system: how long ago the kubelet of a node that is not ready renewed its lease is shown.') },
+      rules: [{ apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get'] }],
+    });
+    new k8s.KubeRoleBinding(this, 'lease-binding', { metadata: { ...leases, labels: orchestratorLabels() }, ...bound('Role', leases.name, account) });
+  }
+
+  /** What applying takes. */
   private addApplyAccess(account: Account): void {
     const applyName = `${orchestratorName}-apply`;
     const applyReason = why('Beyond the running system: placements are StatefulSets, and their credentials go from the database to Secrets.');
@@ -29,12 +47,6 @@ export class OrchestratorAccessChart extends Chart {
       metadata: { name: applyName, labels: orchestratorLabels() },
       ...bound('ClusterRole', applyName, account),
     });
-    const leases = { name: `${orchestratorName}-node-leases`, namespace: 'kube-node-lease' };
-    new k8s.KubeRole(this, 'lease-role', {
-      metadata: { ...leases, labels: orchestratorLabels(), annotations: why('Beyond the running system: a kubelet\'s lease tells its silence before the node\'s condition does.') },
-      rules: [{ apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: [...read] }],
-    });
-    new k8s.KubeRoleBinding(this, 'lease-binding', { metadata: { ...leases, labels: orchestratorLabels() }, ...bound('Role', leases.name, account) });
   }
 }
 
@@ -65,10 +77,14 @@ function runningSystemRules(): k8s.PolicyRule[] {
   ];
 }
 
-/** Server-side apply is a patch, and needs `create` for what is not there yet. Secrets are watched by the rules above. */
+function watchRules(): k8s.PolicyRule[] {
+  return [{ apiGroups: ['apps'], resources: ['statefulsets'], verbs: ['list', 'watch'] }];
+}
+
+/** Server-side apply is a patch, and needs `create` for what is not there yet. Secrets and StatefulSets are watched by the rules above. */
 function applyRules(): k8s.PolicyRule[] {
   return [
-    { apiGroups: ['apps'], resources: ['statefulsets'], verbs: [...read, 'create', 'patch', 'delete'] },
+    { apiGroups: ['apps'], resources: ['statefulsets'], verbs: ['get', 'create', 'patch', 'delete'] },
     { apiGroups: [''], resources: ['secrets'], verbs: ['create', 'patch', 'delete'] },
   ];
 }

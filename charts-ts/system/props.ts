@@ -63,6 +63,14 @@ export const systemSchema = z
     data: data.prefault({}),
     nodeExpireAfter: text('a duration such as 720h, or Never', (value) => /^(?:(?:\d+[smh])+|Never)$/.test(value)).default('720h'),
     kubelet: kubelet.prefault({}),
+    beacon: z
+      .strictObject({
+        enabled: z.boolean({ error: 'true or false' }).default(false),
+        image: text('an image', isImageReference).default('busybox:1.37'),
+        url: text('a URL such as http://dory.example.com:8080', (value) => /^https?:\/\/[^\s/@"$`]+$/.test(value)).nullable().default(null),
+        tokenSecret: name().nullable().default(null),
+      })
+      .prefault({}),
     ecrRefresh: z
       .strictObject({
         image: text('an image', isImageReference).default('alpine/k8s:1.34.1'),

@@ -17,6 +17,7 @@ const variants: readonly (readonly [string, SystemProps])[] = [
   ['a claim', withSection({ data: { volume: 'claim', size: '5Gi', storageClass: 'gp3' } })],
   ['server-side apply', withSection({ apply: 'ssa' })],
   ['ssh and signed commits', withSection({ git: { url: 'ssh://git@git.example.com/fleet.git', credentials: 'ssh', signCommits: true } })],
+  ['beacons', withSection({ beacon: { enabled: true, tokenSecret: 'node-tokens' } })],
   ['a public repository', withSection({ git: { credentials: 'none' } })],
   ['another account', systemProps({ accountId: '123456789012', region: 'eu-west-1', scrapeAnnotations: { 'prometheus.io/scrape': 'true' }, env: { DORY_HTTP_PORT: '8080' } }, { ...shared, cluster: 'north' })],
 ];
@@ -169,10 +170,11 @@ describe('the clone and the Git credentials', () => {
   });
 });
 
-test('access beyond the running system comes with apply=ssa only, apart and with its reason', () => {
+test('access beyond the running system is apart, each with its reason, and what writes comes with apply=ssa only', () => {
   const names = (props: SystemProps): string[] => systemObjects(props).filter(({ metadata }) => metadata.annotations?.['dory.io/why'] !== undefined).map(({ kind, metadata }) => `${kind} ${metadata.name}`);
-  expect(names(defaultSystemProps)).toEqual([]);
-  expect(names(withSection({ apply: 'ssa' }))).toEqual(['ClusterRole dory-orchestrator-apply', 'Role dory-orchestrator-node-leases']);
+  const reads = ['ClusterRole dory-orchestrator-watch', 'Role dory-orchestrator-node-leases'];
+  expect(names(defaultSystemProps)).toEqual(reads);
+  expect(names(withSection({ apply: 'ssa' }))).toEqual([...reads, 'ClusterRole dory-orchestrator-apply']);
   const rules = (props: SystemProps): unknown => at(find(systemObjects(props), 'ClusterRole', 'dory-orchestrator'), 'rules');
   expect(rules(withSection({ apply: 'ssa' }))).toEqual(rules(defaultSystemProps));
 });
@@ -214,7 +216,7 @@ describe('settings', () => {
     const paths = Object.entries(systemSchema.parse({})).flatMap(([key, value]) => (sections.has(key) ? Object.keys(value as object).map((inner) => `${key}.${inner}`) : [key]));
     expect(listed).toEqual(paths);
   });
-  const sections = new Set(['git', 'data', 'kubelet', 'ecrRefresh']);
+  const sections = new Set(['git', 'data', 'kubelet', 'beacon', 'ecrRefresh']);
 });
 
 test('what is committed under generated/ is what is rendered now', () => {
