@@ -11,7 +11,7 @@ import type { World } from './world.ts';
  *
  *   proof         where it counts
  *   confirmed     always: a person vouches for it
- *   acknowledged  its agent said so, after this stop was published
+ *   acknowledged  its agent said so, of this stop
  *   pods gone     the kubelet answers and has none left; what is deleted behind a kubelet that is cut off may still run
  *   lease over    its agent honours leases: it stops by itself, within its stop grace
  *   silent        no lease is known, and no kubelet that answers says that it runs
