@@ -4,6 +4,7 @@ import type { Stages } from '../cycle.ts';
 import { decide } from '../decide/decide.ts';
 import { Failure } from '../model/failure.ts';
 import type { Instant } from '../model/time.ts';
+import type { Cluster } from '../observe/cluster.ts';
 import { createObserver } from '../observe/database.ts';
 import type { Lease } from '../platform/leadership.ts';
 import { createPublisher, type Publisher } from '../publisher.ts';
@@ -18,12 +19,16 @@ export interface Engine {
   readonly stages: Stages;
   readonly publisher: Publisher;
   readonly repository: Repository;
+  /** Null where heartbeats alone decide. */
+  readonly cluster: Cluster | null;
   close(): Promise<void>;
 }
 
 export interface EngineOptions {
   /** The lease under which decisions are made; null while another leads. */
   readonly lease: () => Lease | null;
+  /** Lent: whoever opened it closes it. */
+  readonly cluster: Cluster | null;
   /** Reads the lease again in the database. @throws Failure `not-leader` */
   readonly assertLeading: () => Promise<void>;
   readonly onStep?: Stages['onStep'];
@@ -33,8 +38,8 @@ export interface EngineOptions {
 
 export async function openEngine(runtime: Runtime, options: EngineOptions): Promise<Engine> {
   const { settings, pool } = runtime;
-  const { cycleName = () => newCycleName(runtime) } = options;
-  const observer = createObserver(pool, observeSettings(settings));
+  const { cluster, cycleName = () => newCycleName(runtime) } = options;
+  const observer = createObserver(pool, observeSettings(settings), cluster);
   const { owner } = await readState(pool);
   const repository = openRepository(await gitSettings(settings, owner, runtime.path), runtime);
   const renderer = `dory ${programVersion()}`;
@@ -60,13 +65,13 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
       if (lease === null) throw new Failure('not-leader', 'Another instance leads.');
       const { changes } = planned;
       if (changes.length > 0) await publisher.assertPublishable({ stops: changes.some(({ kind }) => kind === 'stop') });
-      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer, cycle: cycleName(), conditionOf: null }, snapshot, planned);
+      return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer, cycle: cycleName(), conditionOf: cluster?.freshest ?? null }, snapshot, planned);
     },
     render: () => publisher.render(),
     commit: (rendered) => publisher.commit(rendered),
     ...(options.onStep ? { onStep: options.onStep } : {}),
   };
-  return { stages, publisher, repository, close: () => repository.close() };
+  return { stages, publisher, repository, cluster, close: () => repository.close() };
 }
 
 /** Short enough to be read out, long enough to be met once in a retention of events. */

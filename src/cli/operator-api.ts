@@ -1,16 +1,16 @@
-import type { Repository } from '../commit/repository.ts';
 import type { OperatorApi } from '../http/operator-api.ts';
 import { fromTexts } from '../operator/input.ts';
 import { openApiDocument } from '../operator/openapi.ts';
 import { runOperation } from '../operator/operation.ts';
 import { operations } from '../operator/registry.ts';
 import type { Authenticator } from '../platform/tokens.ts';
+import type { Engine } from './engine.ts';
 import { operatorContext } from './operator-context.ts';
 import type { Runtime } from './runtime.ts';
 
 /** The operations, bound to what this process works with, for its HTTP server. */
-export function operatorApi(runtime: Runtime, repository: Repository | null, authenticator: Authenticator): OperatorApi {
-  const context = operatorContext(runtime, repository);
+export function operatorApi(runtime: Runtime, { repository, cluster }: Pick<Engine, 'repository' | 'cluster'>, authenticator: Authenticator): OperatorApi {
+  const context = operatorContext(runtime, repository, cluster);
   const { requireTokenForReads, requireTokenForNodes } = runtime.settings.http;
   return {
     requireTokenForReads,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { cycle, type CycleReport } from '../cycle.ts';
 import { leaderOf } from '../platform/leadership.ts';
+import { withCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { openEngine } from './engine.ts';
 import { exitCodes, leftToPeople } from './exit-codes.ts';
@@ -18,14 +19,14 @@ export function reconcileCommand(program: Command, context: CliContext): void {
     .addHelpText('after', '\nExits with 3 if rows are in quarantine, with 4 if something is held until a person acts, with 5 if another instance leads.\n\nExamples:\n  dory reconcile --once\n  dory reconcile --once --git-url ssh://git@git.example.com/fleet.git');
   settingsOptions(formatOption(command)).action(async ({ output }: FormatFlags) => {
     await withRuntime(context, command, 'require', async (runtime) => {
-      const report = await whileLeading(runtime, async (lease) => {
-        const engine = await openEngine(runtime, { lease: () => lease, assertLeading: () => assertLeading(runtime.pool, lease) });
+      const report = await withCluster(runtime, (cluster) => whileLeading(runtime, async (lease) => {
+        const engine = await openEngine(runtime, { lease: () => lease, cluster, assertLeading: () => assertLeading(runtime.pool, lease) });
         try {
           return await cycle(engine.stages);
         } finally {
           await engine.close();
         }
-      });
+      }));
       if (report === null) {
         context.terminal.err(`Not the leader: ${(await leaderOf(runtime.pool))?.holder ?? 'another instance'} leads.\n`);
         context.exit(exitCodes.notLeader);

@@ -4,6 +4,7 @@ import { cycle, nextWake, type CycleReport, type Stages } from '../cycle.ts';
 import { createLoop, type Loop } from '../loop.ts';
 import { Failure } from '../model/failure.ts';
 import { elapsed, millis, type Millis } from '../model/time.ts';
+import type { Cluster } from '../observe/cluster.ts';
 import type { Leadership } from '../platform/campaign.ts';
 import { leaderChannel } from '../platform/leadership.ts';
 import { listen } from '../platform/listen.ts';
@@ -11,10 +12,12 @@ import { createMetrics, type Metrics } from '../platform/metrics.ts';
 import { nearest } from '../platform/nearest.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import { createCandidate } from './candidate.ts';
+import { openCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { newCycleName, openEngine, type Engine } from './engine.ts';
 import { assertLeading } from './lease.ts';
 import { measureStages, observeCycle, observeFailure } from './observe-cycle.ts';
+import { operatorApi } from './operator-api.ts';
 import { settingsOptions } from './options.ts';
 import { printable } from './output.ts';
 import { withRuntime, type OpenRuntime, type Runtime } from './runtime.ts';
@@ -93,7 +96,9 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   const { leadership, database } = candidate;
   const stages = measureStages(clock, metrics);
   let cycleName = newCycleName(runtime);
+  const cluster = await clusterOf(runtime, metrics, () => { loop.wake(); });
   const engine = await openEngine(runtime, {
+    cluster,
     lease: () => leadership.current(),
     assertLeading: () => stillLeading(runtime, leadership),
     onStep: stages.onStep,
@@ -121,7 +126,7 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
       tellFailure(runtime, metrics, failure);
     },
   });
-  const server = await createServer(runtime, metrics);
+  const server = await createServer(runtime, metrics, (authenticator) => operatorApi(runtime, engine, authenticator));
   const listener = listen({
     url: databaseUrl, channel: leaderChannel.name, clock, random, log,
     onNotify: (payload) => {
@@ -136,6 +141,7 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
     },
   });
   warnOfIdleSettings(runtime);
+  cluster?.start();
   leadership.start();
   const stop = async (): Promise<void> => {
     // First, for somebody else waits for it.
@@ -143,6 +149,7 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
     await listener.close();
     await server.close();
     await engine.close();
+    await cluster?.close();
   };
   return { url: server.url, loop, remoteChecks: (signal) => checkRemote(runtime, { engine, leadership, loop, metrics }, signal), stop };
 }
@@ -150,7 +157,17 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
 /** What the running system's command line may hold, and this version takes without doing anything about it. */
 function warnOfIdleSettings({ settings, log }: Runtime): void {
   if (settings.enableMonitor) log.warn('enableMonitor is set: this version does not move processors away from tainted nodes yet');
-  if (settings.kubeconfig !== null) log.warn('kubeconfig is set: this version does not talk to a cluster yet; heartbeats alone decide');
+}
+
+async function clusterOf(runtime: Runtime, metrics: Metrics, change: () => void): Promise<Cluster | null> {
+  const { kubernetes, log } = runtime;
+  if (kubernetes === null) {
+    log.info('no cluster is configured: heartbeats alone decide');
+    return null;
+  }
+  const health = (healthy: boolean): void => { metrics.componentHealthy.set({ component: 'kubernetes' }, healthy ? 1 : 0); };
+  health(false);
+  return openCluster(runtime, { change, health });
 }
 
 async function stillLeading({ pool }: Runtime, leadership: Leadership): Promise<void> {

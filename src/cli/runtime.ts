@@ -6,8 +6,10 @@ import { createLog, type Log } from '../platform/log.ts';
 import { migrate, requireMigrated } from '../platform/migrate.ts';
 import { createPool, type CuttablePool } from '../platform/pg.ts';
 import { systemRandom, type Random } from '../platform/random.ts';
+import type { KubeSource } from '../platform/kube/access.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import { loadSettings } from '../platform/settings.ts';
+import { kubeSource } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { settingFlags, type SettingFlags } from './options.ts';
 
@@ -16,6 +18,8 @@ export interface Runtime {
   readonly settings: Settings;
   readonly pool: Pool;
   readonly databaseUrl: string;
+  /** Null: heartbeats alone decide. */
+  readonly kubernetes: KubeSource | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -54,7 +58,7 @@ export async function openRuntime(given: { readonly env: CliContext['env']; read
     // Our own embedded database is nobody else's: it follows the program.
     if (schema === 'migrate' || (schema === 'require' && embedded !== null)) await migrate(pool);
     else if (schema === 'require') await requireMigrated(pool);
-    return { settings, pool, databaseUrl, clock: systemClock, random: systemRandom, log, path: given.env['PATH'] ?? '', close };
+    return { settings, pool, databaseUrl, kubernetes: kubeSource(settings, given.env), clock: systemClock, random: systemRandom, log, path: given.env['PATH'] ?? '', close };
   } catch (error) {
     await close();
     throw error;

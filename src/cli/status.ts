@@ -7,6 +7,7 @@ import type { Snapshot } from '../model/snapshot.ts';
 import { elapsed, formatInstant, formatMillis, instant } from '../model/time.ts';
 import { createObserver } from '../observe/database.ts';
 import { plan } from '../plan/plan.ts';
+import { withCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { leftToPeople } from './exit-codes.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
@@ -20,8 +21,9 @@ export function statusCommand(program: Command, context: CliContext): void {
     .description('the fleet at a glance: revision, leader, nodes, what is held, what is in quarantine and how to mend it')
     .addHelpText('after', '\nExits with 3 if rows are in quarantine, with 4 if something is held until a person acts.\n\nExamples:\n  dory status\n  dory status -o json');
   settingsOptions(formatOption(command)).action(async ({ output }: FormatFlags) => {
-    await withRuntime(context, command, 'require', async ({ pool, settings }) => {
-      const snapshot = await createObserver(pool, observeSettings(settings)).observe();
+    await withRuntime(context, command, 'require', async (runtime) => {
+      const { pool, settings } = runtime;
+      const snapshot = await withCluster(runtime, (cluster) => createObserver(pool, observeSettings(settings), cluster).observe());
       const planned = plan(snapshot);
       const status = summarize(snapshot, planned, await readHead(pool));
       const text = output === 'table' || output === 'wide' ? page(status, output) : render(output, status, [], []);

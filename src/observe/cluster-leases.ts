@@ -13,6 +13,7 @@ import type { Log } from '../platform/log.ts';
 export interface LeaseReader {
   /** Null: it has none, or none was read yet. */
   ageOf(node: string, now: Millis): Millis | null;
+  start(): void;
   close(): Promise<void>;
 }
 
@@ -38,12 +39,13 @@ interface Read {
 export function createLeaseReader(options: LeaseReaderOptions): LeaseReader {
   const closing = new AbortController();
   const ages = new Map<string, Read>();
-  const done = keepReading(options, ages, closing.signal);
+  let done = Promise.resolve();
   return {
     ageOf: (node, now) => {
       const read = ages.get(node);
       return read === undefined ? null : millis(Math.round(Math.max(0, read.ageMs + now - read.at)));
     },
+    start: () => { done = keepReading(options, ages, closing.signal); },
     close: async () => {
       closing.abort();
       await done;

@@ -21,7 +21,9 @@ import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
  */
 export interface Cluster extends ClusterPort {
   /** As it is now, for the check right before a decision is written; null where the cluster does not show the node. */
-  freshest(name: NodeName): NodeCondition | null;
+  readonly freshest: (name: NodeName) => NodeCondition | null;
+  /** Begins to watch. */
+  start(): void;
   /** Resolves with true as soon as everything was listed once, or with false when `limit` is over. */
   synced(limit: Millis): Promise<boolean>;
   close(): Promise<void>;
@@ -72,10 +74,13 @@ const ours = 'managed-by=dory-orchestrator';
 
 export function createCluster(options: ClusterOptions): Cluster {
   const { clock, client } = options;
-  const caches = openCaches(options);
+  const caches = createCaches(options);
   const all = [caches.nodes, caches.pods, caches.sets];
   let last: Moment | null = null;
   return {
+    start: () => {
+      for (const part of [...all, caches.leases]) part.start();
+    },
     look: () => {
       const monotonic = clock.monotonic();
       return (at) => {
@@ -85,7 +90,8 @@ export function createCluster(options: ClusterOptions): Cluster {
     },
     freshest: (name) => {
       const entry = caches.nodes.items.get(name);
-      return entry === undefined || last === null ? null : conditionOf(entry, caches.leases, last);
+      // Where no snapshot was ever taken, as on an instance that does not lead, this machine's clock is good enough to show.
+      return entry === undefined ? null : conditionOf(entry, caches.leases, last ?? { at: clock.now(), monotonic: clock.monotonic() });
     },
     synced: async (limit) => {
       const end = clock.monotonic() + limit;
@@ -105,7 +111,7 @@ export function createCluster(options: ClusterOptions): Cluster {
 /** A list takes some 10 ms; who waits for it is a person. */
 const syncPoll = millis(20);
 
-function openCaches(options: ClusterOptions): Caches {
+function createCaches(options: ClusterOptions): Caches {
   const { client, clock, random, log, siteLabel, onChange, onHealth } = options;
   const health = sumOf(['nodes', 'pods', 'sets'], onHealth);
   const cache = <T>(name: 'nodes' | 'pods' | 'sets', given: { readonly path: string; readonly labelSelector: string; readonly metadataOnly: boolean; readonly read: (object: KubeObject, before: T | null) => T; readonly onChange: (before: T | null, after: T | null) => void }): KubeCache<T> =>

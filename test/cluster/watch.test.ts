@@ -58,6 +58,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
       },
       onState: (up) => states.push(up),
     });
+    cache.start();
     open.push({ close: () => cache.close().then(() => { client.close(); }) });
     const values = (): Record<string, string> => Object.fromEntries([...cache.items].map(([key, value]) => [key.slice(key.indexOf('-') + 1), value]));
     return { ...cache, changes, states, values };

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import type { Pool } from 'pg';
 import { openEngine, type Engine } from '../../src/cli/engine.ts';
 import type { Runtime } from '../../src/cli/runtime.ts';
+import type { Cluster } from '../../src/observe/cluster.ts';
 import { cycle, type CycleReport, type Stages } from '../../src/cycle.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { silentLog } from '../../src/platform/log.ts';
@@ -27,7 +28,7 @@ export interface TestFleet {
   once(): Promise<CycleReport>;
   /** A beat of each of these nodes, now. */
   beat(...nodes: string[]): Promise<void>;
-  /** The last beats of these nodes become older by so much, as if the time had passed without one. */
+  /** The last beats of these nodes become older by so much, as if the time had passed without one, and placements there as old at least. */
   age(ms: number, ...nodes: string[]): Promise<void>;
   git(...args: string[]): Promise<string>;
   close(): Promise<void>;
@@ -40,6 +41,8 @@ export interface TestFleetOptions {
   readonly flags?: Readonly<Record<string, string>>;
   readonly onStep?: Stages['onStep'];
   readonly beforePush?: () => Promise<void>;
+  /** Lent. */
+  readonly cluster?: Cluster;
 }
 
 async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions): Promise<Runtime> {
@@ -48,7 +51,7 @@ async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions):
     env: {},
     flags: { 'config-db': url, 'data-dir': join(folder, 'data'), 'git-url': remote, cluster: 'test', 'git-coalesce': '0s', 'heartbeats-receiver': 'external', ...flags },
   });
-  return { settings, pool, databaseUrl: url, clock: systemClock, random: systemRandom, log: silentLog, path: process.env['PATH'] ?? '' };
+  return { settings, pool, databaseUrl: url, kubernetes: null, clock: systemClock, random: systemRandom, log: silentLog, path: process.env['PATH'] ?? '' };
 }
 
 export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
@@ -61,6 +64,7 @@ export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
   let lease: Parameters<Parameters<typeof whileLeading>[1]>[0] | null = null;
   const engine = await openEngine(runtime, {
     lease: () => lease,
+    cluster: options.cluster ?? null,
     assertLeading: async () => {
       await options.beforePush?.();
       if (lease !== null) await assertLeading(pool, lease);
@@ -83,6 +87,9 @@ export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
     },
     age: async (ms, ...nodes) => {
       await pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - $2 * interval '1 ms' where name = any($1)`, [nodes, ms]);
+      // Of what came after their last beats no beat is expected yet.
+      await pool.query(`update dory.placements p set since = least(p.since, date_trunc('milliseconds', n.last_heartbeat_at)) from edge_nodes n where n.id = p.target_node_id and n.name = any($1)`, [nodes]);
+      await pool.query('update dory.state set version = version + 1');
     },
     close: () => engine.close(),
   };

@@ -23,6 +23,8 @@ export interface KubeCache<T> {
   readonly items: ReadonlyMap<string, T>;
   /** The last sign of life, on the monotonic clock; null before the first complete list. */
   aliveAt(): Millis | null;
+  /** Begins to list and to watch. */
+  start(): void;
   /** Ends the watch and waits for its end. */
   close(): Promise<void>;
 }
@@ -79,10 +81,11 @@ const failuresToTell = 2;
 export function createKubeCache<T>(options: KubeCacheOptions<T>): KubeCache<T> {
   const closing = new AbortController();
   const state: State<T> = { items: new Map(), version: null, aliveAt: null, failures: 0, up: null };
-  const done = keep(options, state, closing.signal);
+  let done = Promise.resolve();
   return {
     items: state.items,
     aliveAt: () => state.aliveAt,
+    start: () => { done = keep(options, state, closing.signal); },
     close: async () => {
       closing.abort();
       await done;
