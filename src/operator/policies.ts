@@ -2,6 +2,7 @@ import type { PoolClient } from 'pg';
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
 import { formatInstant, instant } from '../model/time.ts';
+import { timeOfDay } from '../plan/policy.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { moment, reason, text } from './fields.ts';
 import { operation, pageInput, pageOf, type Caller } from './operation.ts';
@@ -167,9 +168,4 @@ async function canonical(client: PoolClient, given: string): Promise<{ readonly 
 function minuteOfDay(time: string): number {
   const [hour = 0, minute = 0] = time.split(':').map(Number);
   return hour * 60 + minute;
-}
-
-function timeOfDay(minute: number): string {
-  const two = (n: number): string => String(n).padStart(2, '0');
-  return `${two(Math.floor(minute / 60))}:${two(minute % 60)}`;
 }
