@@ -10,11 +10,12 @@ import { nodesCommand } from './nodes.ts';
 import { pauseCommand, resumeCommand } from './pause.ts';
 import { policyCommands } from './policies.ts';
 import { processorsCommand } from './processors.ts';
+import { repairCommands } from './repair.ts';
 import { simulateCommand } from './simulate.ts';
 import { nodeTokenCommands, tokenCommands } from './tokens.ts';
 
 /** Every operation of `src/operator/registry.ts` as a command. */
 export const operatorCommands: readonly ((program: Command, context: CliContext) => void)[] = [
-  approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, policyCommands, nodeCommands, nodeTokenCommands, tokenCommands,
+  approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, repairCommands, policyCommands, nodeCommands, nodeTokenCommands, tokenCommands,
   nodesCommand, processorsCommand, eventsCommand, simulateCommand, drillCommand,
 ];

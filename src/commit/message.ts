@@ -111,7 +111,7 @@ function headline({ kind, reason, evidence, before }: PendingChange): Headline {
 
 const occasions: Readonly<Partial<Record<ReasonCode, string>>> = {
   'heartbeat-stale': 'failover', 'node-dead': 'failover', 'node-not-ready': 'failover', 'node-silent': 'failover', 'node-detached': 'failover',
-  'node-recovered': 'failback', 'node-decommissioned': 'decommission',
+  'node-recovered': 'failback', 'node-decommissioned': 'decommission', 'epochs-repaired': 'repair',
 };
 
 function occasion(reason: ReasonCode, node: string): string {

@@ -27,8 +27,8 @@ export interface Repository {
   head(): Promise<Head>;
   /** One commit on the remote with exactly these files changed. @throws Failure as `head`, `git-rejected`, and what `leaderCheck` throws */
   publish(request: PublishRequest): Promise<Published>;
-  /** Every file of ours in a commit, by its path. It must have been the head, or its ancestor. */
-  readFiles(commit: string): Promise<ReadonlyMap<string, Uint8Array>>;
+  /** Every file of ours in a commit whose path is wanted, by its path. It must have been the head, or its ancestor. */
+  readFiles(commit: string, wanted?: (path: string) => boolean): Promise<ReadonlyMap<string, Uint8Array>>;
   /** Repacks the clone where that pays. Runs beside everything else, and by itself after some commits. */
   maintain(): Promise<void>;
   /** Waits for what is running. */
@@ -137,7 +137,7 @@ export function openRepository(settings: GitSettings, ports: RepositoryPorts): R
       if (published.kind === 'pushed' && (state.published += 1) % commitsBeforeRepack === 0) void maintain();
       return published;
     },
-    readFiles: (commit) => work((git) => readFiles(git, commit)),
+    readFiles: (commit, wanted = () => true) => work((git) => readFiles(git, commit, wanted)),
     maintain,
     close: async () => {
       await exclusive(async () => { if (state.open !== null) await forgetToken(state.open.clone); });
@@ -239,8 +239,8 @@ async function catchUp(state: State, git: Plumbing, { revision }: PublishRequest
 /** So many at a time, so that their contents are not held three times over. */
 const blobsAtOnce = 2000;
 
-async function readFiles(git: Plumbing, commit: string): Promise<ReadonlyMap<string, Uint8Array>> {
-  const listed = [...(await git.differences(null, commit))].flatMap(([path, blob]) => (blob === null ? [] : [{ path, blob: blob.slice(blob.indexOf(':') + 1) }]));
+async function readFiles(git: Plumbing, commit: string, wanted: (path: string) => boolean): Promise<ReadonlyMap<string, Uint8Array>> {
+  const listed = [...(await git.differences(null, commit))].flatMap(([path, blob]) => (blob === null || !wanted(path) ? [] : [{ path, blob: blob.slice(blob.indexOf(':') + 1) }]));
   const files = new Map<string, Uint8Array>();
   for (let i = 0; i < listed.length; i += blobsAtOnce) {
     const some = listed.slice(i, i + blobsAtOnce);

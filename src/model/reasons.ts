@@ -30,6 +30,7 @@ const sentences = {
   'move-cancelled': (e) => `${text(e, 'node')} can't take it after all; it stays on ${text(e, 'target')}`,
   'spec-changed': (e) => `changed: ${text(e, 'changed')}`,
   'row-removed': () => 'its row is gone, terminated or failed',
+  'epochs-repaired': (e) => `Git shows it at epoch ${text(e, 'seen')}, the database knew ${text(e, 'known')}: what runs was adopted`,
   // Fences: what proved that the old pod writes no more
   'fence-acknowledged': (e) => `stop acknowledged by the agent on ${text(e, 'target')} (${age(e, 'waitedMs')} after the request)`,
   'fence-silent': (e) => `silent on ${text(e, 'target')} for ${age(e, 'silentMs')} after it was told to stop`,

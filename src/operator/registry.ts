@@ -1,6 +1,7 @@
 import { approve, confirmStop } from './approve.ts';
 import { drill } from './drill.ts';
 import { eventsList } from './events-view.ts';
+import { history } from './history.ts';
 import { leader, leaderStepDown } from './leader.ts';
 import { maintenanceBegin, maintenanceEnd, maintenanceList } from './maintenance.ts';
 import { nodesList } from './nodes-view.ts';
@@ -8,12 +9,15 @@ import { ack, nodeDecommission, nodeRegister } from './nodes.ts';
 import type { Operation } from './operation.ts';
 import { pause, resume } from './pause.ts';
 import { processorsList } from './processors-view.ts';
-import { simulate } from './simulate.ts';
+import { repairEpochs } from './repair.ts';
+import { planNow } from './plan.ts';
 import { policyClear, policyList, policySet } from './policies.ts';
+import { simulate } from './simulate.ts';
 import { nodeTokenCreate, nodeTokenList, nodeTokenRevoke, nodeTokenRotate, tokenCreate, tokenList, tokenRevoke, tokenRotate } from './tokens.ts';
 
 /** Everything that operators can do. What is in here has a route and a command. */
 export const operations: readonly Operation[] = [
+  planNow, history,
   approve, confirmStop,
   pause, resume,
   maintenanceBegin, maintenanceEnd, maintenanceList,
@@ -21,7 +25,7 @@ export const operations: readonly Operation[] = [
   nodeTokenCreate, nodeTokenRotate, nodeTokenRevoke, nodeTokenList,
   tokenCreate, tokenRotate, tokenRevoke, tokenList,
   policySet, policyClear, policyList,
-  leader, leaderStepDown,
+  leader, leaderStepDown, repairEpochs,
   nodesList, processorsList, eventsList,
   simulate, drill,
 ];
