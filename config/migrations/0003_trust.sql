@@ -90,7 +90,8 @@ create table dory.holds (
   needs_person boolean not null
 );
 
--- Bearer tokens, as SHA-256 of the token: who has the table has no token. `operator` may change state; `node` speaks for one node.
+-- Bearer tokens, as SHA-256 of the token: who has the table has no token. `operator` may change state; `node` speaks for one node,
+-- or, without one, for the managed pool.
 create table dory.tokens (
   id uuid primary key default gen_random_uuid(),
   role text not null check (role in ('operator', 'node')),
@@ -102,7 +103,7 @@ create table dory.tokens (
   -- An old token is good until then, so that an agent can be given the new one.
   expires_at timestamptz,
   last_used_at timestamptz,
-  check ((role = 'node') = (node_id is not null))
+  check (role = 'node' or node_id is null)
 );
 create index tokens_by_node on dory.tokens (node_id) where node_id is not null;
 

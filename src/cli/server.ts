@@ -28,7 +28,7 @@ export async function createServer(runtime: Runtime, metrics: Metrics, operator:
   const writeNodesEvery = millis(Math.min(1000, heartbeatStale / 60));
   const intake = createIntake({ pool: beatsPool, clock, log, metrics, settings: { ...defaultIntakeSettings, lease, writeNodesEvery } });
   const authenticator = createAuthenticator({ pool, clock, life: defaultTokenLife });
-  const app = createHttpServer({ intake, nodes: createNodeRegistry(pool, mayLeave), health, metrics, clock, log, limits: defaultHttpLimits, operator: operator(authenticator) });
+  const app = createHttpServer({ intake, nodes: createNodeRegistry(pool, mayLeave), health, metrics, clock, log, limits: defaultHttpLimits, agents: { authenticator, required: settings.heartbeats.requireToken }, operator: operator(authenticator) });
   const { host, port } = settings.http;
   let url: string;
   try {
@@ -44,6 +44,7 @@ export async function createServer(runtime: Runtime, metrics: Metrics, operator:
   // Where another program receives the heartbeats, our being up says nothing about them.
   if (settings.heartbeats.receiver === 'dory') intake.start();
   log.info({ url }, 'listening');
+  if (!settings.heartbeats.requireToken) log.info('heartbeats take no token (heartbeats.requireToken)');
   if (!settings.http.requireTokenForNodes) log.info('registering and decommissioning nodes over the edge API takes no token (http.requireTokenForNodes)');
   return {
     url,

@@ -7,6 +7,8 @@ export interface Beat {
   /** The node that it names: at most one of the two is set. */
   readonly nodeId: NodeId | null;
   readonly nodeName: string | null;
+  /** Whether a token proved where it comes from: then nothing else that it says of that counts. */
+  readonly proven: boolean;
   readonly status: string | null;
   readonly role: string | null;
   /** The SDK's own fencing counter: kept and shown, never compared. */
@@ -122,6 +124,7 @@ export function parseBeat(body: unknown): Parsed<Beat> {
     value: {
       subject: subjectOf(processor_id ?? ''),
       ...nodeOf(node_id ?? ''),
+      proven: false,
       status: sent.status ?? null,
       role: sent.role ?? null,
       sdkEpoch: sent.epoch ?? null,

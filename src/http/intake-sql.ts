@@ -55,8 +55,8 @@ input as materialized (
          t.last_heartbeat_at is null or t.last_heartbeat_at < now() - make_interval(secs => $14) as due
     from gate,
          unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::float8[],
-                $9::bigint[], $10::float8[]) with ordinality
-    as i (processor_id, node_id, node_name, placement_epoch, status, role, sdk_epoch, last_state_sync, state_size_bytes, uptime_sec, n)
+                $9::bigint[], $10::float8[], $15::boolean[]) with ordinality
+    as i (processor_id, node_id, node_name, placement_epoch, status, role, sdk_epoch, last_state_sync, state_size_bytes, uptime_sec, proven, n)
     left join dory.placements pl on pl.processor_id = i.processor_id
     left join edge_nodes t on t.id = pl.target_node_id
 ),
@@ -72,7 +72,9 @@ names as materialized (
 located as materialized (
   select i.n, i.processor_id, i.placement_epoch, i.epoch, i.phase, i.target_node_id, i.status, i.role, i.sdk_epoch,
          i.last_state_sync, i.state_size_bytes, i.uptime_sec, f.from_node, f.there,
-         coalesce(i.placement_epoch = i.epoch, f.there) as in_place,
+         -- An echoed epoch says more than a node's name, and a token more than an epoch.
+         case when i.proven then f.there and coalesce(i.placement_epoch = i.epoch, true)
+              else coalesce(i.placement_epoch = i.epoch, f.there) end as in_place,
          i.due or f.from_node is distinct from i.target_node_id as due
     from input i
    cross join lateral (
@@ -221,6 +223,7 @@ export async function writeBatch(client: Pick<Pool | PoolClient, 'query'>, beats
       options.restartCoverage,
       options.leaseSec,
       options.nodeSec,
+      beats.some(({ proven }) => proven) ? `{${beats.map(({ proven }) => (proven ? 't' : 'f')).join(',')}}` : null,
     ],
   };
   const { rows } = await client.query<Row>(query);

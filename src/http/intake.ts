@@ -58,6 +58,8 @@ export const intakeConnection = {
 export interface HeartbeatIntake {
   /** Never rejects. Resolves when the beat is durable, or can't be made so. */
   record(beat: Beat): Promise<HeartbeatAnswer>;
+  /** A beat came, and can't be taken: silence up to now says nothing. */
+  lose(): HeartbeatAnswer;
   /** From now on the record of intake is extended without traffic too: call it when the server listens. */
   start(): void;
   /** Writes what waits, then nothing more. */
@@ -111,15 +113,17 @@ class BatchedIntake implements HeartbeatIntake {
   }
 
   async record(beat: Beat): Promise<HeartbeatAnswer> {
-    if (this.#breaker.state !== 'closed' || this.#stopped || this.#queue.length >= this.#options.settings.longestQueue) {
-      this.#count('unstored', 1);
-      this.#beatsLost = true;
-      return unstored;
-    }
+    if (this.#breaker.state !== 'closed' || this.#stopped || this.#queue.length >= this.#options.settings.longestQueue) return this.lose();
     return new Promise((answer) => {
       this.#queue.push({ beat, answer });
       this.#gather();
     });
+  }
+
+  lose(): HeartbeatAnswer {
+    this.#count('unstored', 1);
+    this.#beatsLost = true;
+    return unstored;
   }
 
   start(): void {

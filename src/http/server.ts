@@ -3,6 +3,7 @@ import { Failure } from '../model/failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { proveBeat, type AgentTokens } from './agent-tokens.ts';
 import type { Health } from './health.ts';
 import { directives, messages, parseBeat, type FieldProblem, type HeartbeatAnswer, type Parsed } from './heartbeat.ts';
 import type { HeartbeatIntake } from './intake.ts';
@@ -17,6 +18,8 @@ interface HttpServerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: HttpLimits;
+  /** Null: none is known, and none is asked for. */
+  readonly agents?: AgentTokens | null;
   /** Null: there is none. */
   readonly operator?: OperatorApi | null;
 }
@@ -110,11 +113,12 @@ function answerErrors(app: FastifyInstance, { metrics, log, limits, operator = n
 
   app.setErrorHandler(async (error: Error & { readonly statusCode?: number; readonly code?: string }, request, reply) => {
     const status = error.statusCode ?? 500;
-    if (status < 500 && request.url.startsWith(paths.heartbeat)) metrics.heartbeats.inc({ result: 'refused' });
+    const refused = error instanceof Failure ? statuses[error.code] : undefined;
+    if ((status < 500 || refused !== undefined) && request.url.startsWith(paths.heartbeat)) metrics.heartbeats.inc({ result: 'refused' });
     if (error instanceof Refusal) return refuse(reply, error);
     if (status === 413) return refuse(reply, new Refusal(413, 'body-too-large', `The body is larger than ${String(limits.bodyBytes)} bytes.`));
     if (status < 500) return refuse(reply, new Refusal(status, 'invalid-request', error.message));
-    const refused = error instanceof Failure ? statuses[error.code] : undefined;
+    if (refused === 401) void reply.header('www-authenticate', 'Bearer');
     if (refused !== undefined) return refuse(reply, new Refusal(refused, error.code ?? '', error.message));
     log.error({ err: error, method: request.method, path: request.url }, 'a request failed');
     if (!(error instanceof Failure)) return refuse(reply, new Refusal(500, 'internal', 'The request failed; the log says why.'));
@@ -136,10 +140,11 @@ function addProbes(app: FastifyInstance, { health, metrics }: HttpServerOptions)
   });
 }
 
-function addEdgeApi(app: FastifyInstance, { intake, nodes, clock, operator = null }: HttpServerOptions): void {
-  app.post(paths.heartbeat, async (request) => {
-    const answer = await intake.record(accepted(parseBeat(request.body)));
-    return heartbeatBody(answer, clock.now() / 1000);
+function addEdgeApi(app: FastifyInstance, { intake, nodes, clock, agents = null, operator = null }: HttpServerOptions): void {
+  app.post(paths.heartbeat, async ({ headers, body }) => {
+    const beat = accepted(parseBeat(body));
+    const proven = agents === null ? beat : await proveBeat(beat, headers.authorization, agents).catch(withoutDatabase);
+    return heartbeatBody(proven === null ? intake.lose() : await intake.record(proven), clock.now() / 1000);
   });
   // Existing clients send no token, and nobody asks for one unless a setting says so.
   const wordOf = async ({ headers }: FastifyRequest): Promise<Word | null> =>
@@ -152,6 +157,12 @@ function addEdgeApi(app: FastifyInstance, { intake, nodes, clock, operator = nul
     const word = await wordOf(request);
     return nodeReply(reply, await nodes.decommission(accepted(parseReference(request.body)), word));
   });
+}
+
+/** A database that is away stops no agent, whoever it is. */
+function withoutDatabase(error: unknown): null {
+  if (error instanceof Failure && statuses[error.code] === undefined) return null;
+  throw error;
 }
 
 function accepted<T>(parsed: Parsed<T>): T {

@@ -1,6 +1,7 @@
 import type { PoolClient } from 'pg';
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
+import { targetName } from '../model/placement.ts';
 import { formatInstant, instant, seconds } from '../model/time.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { createToken, listTokens, revokeToken, rotateToken, type NewToken, type TokenInfo } from '../platform/tokens.ts';
@@ -12,7 +13,7 @@ import { findNode } from './subjects.ts';
 const shown = {
   id: z.string(),
   name: z.string(),
-  nodeId: z.string().nullable().describe('The node it speaks for; null for operators.'),
+  nodeId: z.string().nullable().describe('The node it speaks for; null for operators and for the managed pool.'),
   by: z.string().describe('Who made it.'),
   created: moment,
   expires: moment.nullable().describe('Null: good until it is revoked.'),
@@ -43,17 +44,19 @@ export const tokenCreate = operation({
     }),
 });
 
+const managedPool = targetName({ kind: 'managed' });
+
 export const nodeTokenCreate = operation({
   name: 'node.token.create',
   method: 'POST',
   path: '/api/v1/node-tokens',
-  summary: 'make a token with which agents speak for one node; it is shown once',
+  summary: 'make a token with which agents speak for one node, or for the managed pool (managed); it is shown once',
   changesState: true,
   input: z.strictObject({ node, reason }),
   output: created,
   run: ({ pool, random }, input, caller) =>
     inTransaction(pool, {}, async (client) => {
-      const found = await findNode(client, input.node);
+      const found = input.node === managedPool ? { id: null, name: managedPool } : await findNode(client, input.node);
       const made = await createToken(client, found.name, { role: 'node', nodeId: found.id }, { random, by: caller.name });
       return recorded(client, made, caller, 'token-created', input.reason);
     }),

@@ -9,16 +9,20 @@ import type { Random } from './random.ts';
 
 /**
  * Bearer tokens. A token is 256 random bits behind a prefix that says what it is for; the database has its SHA-256 only, and it is
- * shown once. `operator` may change state; `node` speaks for one node. What a guess of a digest could tell by its timing
+ * shown once. `operator` may change state; `node` speaks for one node, or for the managed pool. What a guess of a digest could tell by its timing
  * says nothing about a token, and digests are compared in constant time all the same.
  */
-export type TokenSubject = { readonly role: 'operator' } | { readonly role: 'node'; readonly nodeId: NodeId };
+export type TokenSubject =
+  | { readonly role: 'operator' }
+  /** Null: the managed pool. */
+  | { readonly role: 'node'; readonly nodeId: NodeId | null };
 
 /** A token as it may be shown: without its secret. */
 export interface TokenInfo {
   readonly id: string;
   readonly role: TokenSubject['role'];
   readonly name: string;
+  /** Null for operators and for the managed pool. */
   readonly nodeId: NodeId | null;
   readonly createdBy: string;
   readonly createdAt: Date;
@@ -70,7 +74,7 @@ export async function rotateToken(db: Queryable, id: string, grace: Millis, issu
   );
   const [old] = rows;
   if (old === undefined) throw new Failure('not-found', `There is no token ${id} that is still good.`);
-  return createToken(db, old.name, old.nodeId === null ? { role: 'operator' } : { role: 'node', nodeId: old.nodeId }, issue);
+  return createToken(db, old.name, old.role === 'operator' ? { role: 'operator' } : { role: 'node', nodeId: old.nodeId }, issue);
 }
 
 /** Good for nothing from now on; instances that know it forget it within `defaultTokenLife`. @returns what was revoked; null if there is none such. */
@@ -90,8 +94,10 @@ export interface Authenticated {
   readonly tokenId: string;
   readonly role: TokenSubject['role'];
   readonly name: string;
-  /** The node it speaks for; null for operators. */
+  /** The node it speaks for; null for operators and for the managed pool. */
   readonly nodeId: NodeId | null;
+  /** That node's name, so long as there is such a node. */
+  readonly nodeName: string | null;
 }
 
 export interface Authenticator {
@@ -177,15 +183,16 @@ class RememberingAuthenticator implements Authenticator {
 
   async #find(digests: readonly Buffer[]): Promise<ReadonlyMap<string, Remembered>> {
     const asked = this.#clock.monotonic();
-    const { rows } = await this.#pool.query<{ id: string; role: TokenSubject['role']; name: string; nodeId: NodeId | null; hash: Buffer; left: number | null }>(
+    const { rows } = await this.#pool.query<{ id: string; role: TokenSubject['role']; name: string; nodeId: NodeId | null; nodeName: string | null; hash: Buffer; left: number | null }>(
       `with good as (select * from dory.tokens where hash = any($1::bytea[]) and (expires_at is null or expires_at > now())),
             used as (update dory.tokens t set last_used_at = now() from good where t.id = good.id and (t.last_used_at is null or t.last_used_at < now() - interval '1 minute'))
-       select id, role, name, node_id as "nodeId", hash, (extract(epoch from expires_at - now()) * 1000)::float8 as left from good`,
+       select good.id, role, good.name, node_id as "nodeId", e.name as "nodeName", hash, (extract(epoch from expires_at - now()) * 1000)::float8 as left
+         from good left join edge_nodes e on e.id = good.node_id`,
       [digests],
     );
-    const found = rows.map(({ id, role, name, nodeId, hash, left }): readonly [string, Remembered] => [
+    const found = rows.map(({ id, role, name, nodeId, nodeName, hash, left }): readonly [string, Remembered] => [
       hash.toString('hex'),
-      { digest: hash, authenticated: { tokenId: id, role, name, nodeId }, until: (asked + Math.min(this.#life, left ?? Infinity)) as Millis },
+      { digest: hash, authenticated: { tokenId: id, role, name, nodeId, nodeName }, until: (asked + Math.min(this.#life, left ?? Infinity)) as Millis },
     ]);
     for (const [key, remembered] of found) this.#remember(key, remembered);
     return new Map(found);

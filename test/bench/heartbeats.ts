@@ -91,6 +91,8 @@ async function seed(pool: Pool, processors: number): Promise<string[]> {
   );
 }
 
+const stored: HeartbeatAnswer = { standing: 'current', placementEpoch: null, leaseSec: null };
+
 /** As one would write it: each request updates its node and its processor, and is answered when both are durable. */
 function pairOfUpdates(pool: Pool): HeartbeatIntake {
   return {
@@ -100,15 +102,17 @@ function pairOfUpdates(pool: Pool): HeartbeatIntake {
       const health = `jsonb_build_object('status', $2::text, 'healthy', $2 = 'healthy')`;
       const text = `update processors set last_health_check_at = now(), health_status = ${health} where id = $1 and status not in ('terminated', 'failed')`;
       const { rowCount } = await pool.query({ name: 'bench-processor', text, values: [id, status] });
-      return { standing: rowCount === 0 ? 'unknown' : 'current', placementEpoch: null, leaseSec: null };
+      return rowCount === 0 ? { ...stored, standing: 'unknown' } : stored;
     },
+    lose: () => stored,
     start: () => undefined,
     stop: () => Promise.resolve(),
   };
 }
 
 const nothing: HeartbeatIntake = {
-  record: () => Promise.resolve({ standing: 'current', placementEpoch: null, leaseSec: null }),
+  record: () => Promise.resolve(stored),
+  lose: () => stored,
   start: () => undefined,
   stop: () => Promise.resolve(),
 };

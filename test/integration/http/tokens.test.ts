@@ -32,8 +32,8 @@ test('a token is known by its secret, and the database does not have it', async 
   const node = await createToken(db.pool, 'edge-1', { role: 'node', nodeId }, issue);
   expect(operator.token).toMatch(/^dory_op_[0-9a-f]{64}$/);
   expect(node.token).toMatch(/^dory_node_[0-9a-f]{64}$/);
-  expect(await tokens.authenticate(bearer(operator.token))).toEqual({ tokenId: operator.info.id, role: 'operator', name: 'ci', nodeId: null });
-  expect(await tokens.authenticate(`bearer ${node.token}`)).toEqual({ tokenId: node.info.id, role: 'node', name: 'edge-1', nodeId });
+  expect(await tokens.authenticate(bearer(operator.token))).toEqual({ tokenId: operator.info.id, role: 'operator', name: 'ci', nodeId: null, nodeName: null });
+  expect(await tokens.authenticate(`bearer ${node.token}`)).toEqual({ tokenId: node.info.id, role: 'node', name: 'edge-1', nodeId, nodeName: null });
   const { rows } = await db.pool.query<{ row: string }>('select tokens::text as row from dory.tokens');
   expect(rows.filter(({ row }) => row.includes(operator.token) || row.includes(operator.token.slice('dory_op_'.length)))).toEqual([]);
   expect(JSON.stringify(await listTokens(db.pool))).not.toContain(operator.token);

@@ -24,6 +24,7 @@ describe('parseBeat', () => {
         subject: { kind: 'processor', id },
         nodeId: null,
         nodeName: 'edge-1',
+        proven: false,
         status: 'healthy',
         role: 'primary',
         sdkEpoch: null,
