@@ -76,8 +76,8 @@ function failedSince(nodes: readonly WatchedNode[], from: number): readonly Watc
 
 function judged(world: World, before: RecordedGuard | null, nodes: readonly WatchedNode[]): Finding {
   const { at, policy } = world.snapshot;
-  // What failed before the end of the last panic was looked at then.
-  const from = Math.max(at - policy.guard.window, before?.leftPanicAt ?? 0);
+  // What had failed when the last panic ended was looked at then.
+  const from = Math.max(at - policy.guard.window, (before?.leftPanicAt ?? 0) + 1);
   const found = classify(failedSince(nodes, from), nodes, policy);
   if (found.state !== 'calm' || before?.state !== 'degraded') return found;
   const slowed = failedSince(nodes, before.since - policy.guard.window);

@@ -82,10 +82,10 @@ describe('the state of the fleet guard', () => {
     const world = worldOf({ a: { nodes: 30, failed: 3, ago: 10_000 } });
     world.guard = recorded(world, 'degraded', 5_000);
     expect(wordOn(world)).toMatchObject({ state: 'degraded', since: world.now - 5_000 });
-    world.guard = recorded(world, 'calm', 9_000, 9_000);
-    expect(wordOn(world)).toMatchObject({ state: 'calm', since: world.now - 9_000, leftPanicAt: world.now - 9_000 });
     world.guard = recorded(world, 'calm', 10_000, 10_000);
-    expect(wordOn(world)).toMatchObject({ state: 'degraded', since: world.now, leftPanicAt: world.now - 10_000 });
+    expect(wordOn(world)).toMatchObject({ state: 'calm', since: world.now - 10_000, leftPanicAt: world.now - 10_000 });
+    world.guard = recorded(world, 'calm', 10_001, 10_001);
+    expect(wordOn(world)).toMatchObject({ state: 'degraded', since: world.now, leftPanicAt: world.now - 10_001 });
   });
 
   test('stays degraded as long as more wait on what failed than may go at once', () => {
