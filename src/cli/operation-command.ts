@@ -2,7 +2,7 @@ import { Argument, Option, type Command } from 'commander';
 import type { z } from 'zod';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { Settings } from '../platform/settings-schema.ts';
-import { fromTexts, kindOf, parseInput, type RawInput } from '../operator/input.ts';
+import { descriptionOf, fromTexts, kindOf, parseInput, type RawInput } from '../operator/input.ts';
 import { runOperation, type Operation } from '../operator/operation.ts';
 import { accountName } from './account.ts';
 import type { CliContext } from './context.ts';
@@ -189,7 +189,7 @@ interface Member {
 function describe(schema: z.ZodObject, name: string): Member {
   const member = schema.shape[name] as z.ZodType;
   const absent = member.safeParse(undefined);
-  return { description: member.description ?? '', required: !absent.success, fallback: absent.data };
+  return { description: descriptionOf(schema, name), required: !absent.success, fallback: absent.data };
 }
 
 function argumentOf(schema: z.ZodObject, name: string): Argument {

@@ -31,7 +31,7 @@ export const history = operation({
   path: '/api/v1/history',
   summary: 'where a processor was, since when, why, and in which commit; without PROCESSOR, the newest changes of all',
   changesState: false,
-  input: z.strictObject({ processor: processor.optional(), ...pageInput, limit: pageInput.limit.unwrap().default(50) }),
+  input: z.strictObject({ processor: processor.optional(), ...pageInput }),
   output: pageOf(entry),
   run: async ({ pool }, { processor: text, limit, continue: from }) => {
     const found = text === undefined ? null : await findProcessor(pool, text);

@@ -40,13 +40,26 @@ export function fromTexts(schema: z.ZodObject, texts: RawInput): RawInput {
 
 type Kind = 'number' | 'boolean' | 'array' | 'other';
 
-/** What a member holds, through `optional`, `default` and the like. */
-export function kindOf(schema: z.ZodObject, name: string): Kind {
-  if (!Object.hasOwn(schema.shape, name)) return 'other';
-  let inner = schema.shape[name] as z.core.$ZodType | undefined;
-  while (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodNullable || inner instanceof z.ZodPipe) {
-    inner = inner instanceof z.ZodPipe ? inner.def.in : inner.unwrap();
+/** A member, and what is within `optional`, `default` and the like, from the outside in. */
+function layersOf(schema: z.ZodObject, name: string): readonly z.core.$ZodType[] {
+  if (!Object.hasOwn(schema.shape, name)) return [];
+  const layers = [schema.shape[name] as z.core.$ZodType];
+  for (;;) {
+    const inner = layers.at(-1);
+    if (inner instanceof z.ZodPipe) layers.push(inner.def.in);
+    else if (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault || inner instanceof z.ZodNullable) layers.push(inner.unwrap());
+    else return layers;
   }
+}
+
+/** What a member is for; empty if nobody said so. */
+export function descriptionOf(schema: z.ZodObject, name: string): string {
+  return layersOf(schema, name).map((layer) => z.globalRegistry.get(layer)?.description).find((text) => text !== undefined) ?? '';
+}
+
+/** What a member holds. */
+export function kindOf(schema: z.ZodObject, name: string): Kind {
+  const inner = layersOf(schema, name).at(-1);
   if (inner instanceof z.ZodNumber) return 'number';
   if (inner instanceof z.ZodBoolean) return 'boolean';
   return inner instanceof z.ZodArray ? 'array' : 'other';
