@@ -1,24 +1,36 @@
-import type { NodeId, ProcessorId } from '../model/ids.ts';
+import type { ProcessorSpec } from '../model/fleet.ts';
+import type { ProcessorId } from '../model/ids.ts';
 import type { Change, Plan } from '../model/plan.ts';
-import { sameTarget, type Target } from '../model/placement.ts';
-import type { Snapshot, Verdict } from '../model/snapshot.ts';
+import { isHome, sameTarget, type Placement, type Target } from '../model/placement.ts';
+import { agentOf, leaseEnd } from './fence.ts';
+import { isFailed } from './flaps.ts';
+import type { NodeHealth } from './health.ts';
+import type { World } from './world.ts';
 
 /**
  * What must hold of every plan, whatever the rules above it say. A breach is a bug in this program, so it throws
  * before anything is written: better no decision than a wrong one.
  */
-export function assertPlan(snapshot: Snapshot, plan: Plan): void {
-  const verdicts = new Map<NodeId, Verdict>(plan.verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
+export function assertPlan(world: World, plan: Plan): void {
+  const specs = plan.changes.length === 0 ? new Map<ProcessorId, ProcessorSpec>() : specsOf(world);
   let last: ProcessorId | null = null;
   for (const change of plan.changes) {
     if (last !== null && last >= change.processorId) fail(change, 'changes are not sorted, or a processor changes twice');
     last = change.processorId;
     assertKind(change);
     assertEpoch(change);
-    assertTarget(change, verdicts);
+    const spec = specs.get(change.processorId) ?? null;
+    assertReason(world, change, spec);
+    assertFence(world, change, spec);
+    assertTarget(world, change);
   }
   if (plan.refusals.length > 0 && plan.changes.length > 0) throw new Error('invariant: changes beside a refusal');
-  if (plan.wakeAt !== null && plan.wakeAt <= snapshot.at) throw new Error('invariant: a plan that wakes itself at once');
+  if (plan.wakeAt !== null && plan.wakeAt <= plan.at) throw new Error('invariant: a plan that wakes itself at once');
+}
+
+function specsOf({ snapshot: { fleet } }: World): ReadonlyMap<ProcessorId, ProcessorSpec> {
+  const lastGood = fleet.quarantined.flatMap(({ lastGood: spec }) => (spec === null ? [] : [spec]));
+  return new Map([...fleet.processors, ...lastGood].map((spec) => [spec.id, spec]));
 }
 
 function assertKind(change: Change): void {
@@ -32,6 +44,7 @@ function assertKind(change: Change): void {
   const phases = { move: null, stop: ['active', 'stopping'], resume: ['stopping', 'active'], update: ['active', 'active'] } as const;
   const expected = kind === 'place' || kind === 'remove' ? null : phases[kind];
   if (expected !== null && (before.phase !== expected[0] || after.phase !== expected[1])) fail(change, 'wrong phase');
+  if (after.phase === 'stopping' && kind !== 'stop') fail(change, 'only a stop stops');
 }
 
 /** Invariant 1: the epoch only rises, by one, and exactly when the placement moves. */
@@ -43,18 +56,47 @@ function assertEpoch(change: Change): void {
   if (after.epoch < 1) fail(change, 'epoch below 1');
 }
 
-/** Invariants 4 and 5: nothing leaves a live target without a fence, and nothing moves to a node that is not well. */
-function assertTarget(change: Change, verdicts: ReadonlyMap<NodeId, Verdict>): void {
+/** Invariants 4 and 5: what leaves, leaves a node that failed for certain or is decommissioned, or goes home. */
+function assertReason(world: World, change: Change, spec: ProcessorSpec | null): void {
   const { kind, before, after } = change;
-  if (kind !== 'move' || before === null || after === null) return;
-  const fenced = before.phase === 'stopping' && typeof change.evidence['fence'] === 'string';
-  if (!fenced && verdictOf(before.target, verdicts) !== 'lost') fail(change, 'moves off a target that is not lost, without a fence');
-  const there = verdictOf(after.target, verdicts);
-  if (there !== null && there !== 'healthy') fail(change, `moves to a node that is ${there}`);
+  if ((kind !== 'stop' && kind !== 'move') || before === null || after === null || spec === null) return;
+  const source = healthOf(world, before.target);
+  if (source?.verdict === 'decommissioned') return;
+  if (source !== null && isFailed(source.verdict)) {
+    if (kind === 'stop' && !source.sure) fail(change, `leaves a node of which it is not sure that it is ${source.verdict}`);
+    return;
+  }
+  const home = kind === 'stop' ? !isHome(spec.home, before.target) : isHome(spec.home, after.target);
+  if (!home) fail(change, 'leaves a node that did not fail, and does not go home');
 }
 
-function verdictOf(target: Target, verdicts: ReadonlyMap<NodeId, Verdict>): Verdict | null {
-  return target.kind === 'managed' ? null : (verdicts.get(target.nodeId) ?? 'unknown');
+/** Nothing starts elsewhere without proof; without one, only off a node that is lost for certain, when no lease is good any more. */
+function assertFence(world: World, change: Change, spec: ProcessorSpec | null): void {
+  const { kind, before } = change;
+  if (kind !== 'move' || before === null) return;
+  const source = healthOf(world, before.target);
+  const proved = typeof change.evidence['fence'] === 'string';
+  if (proved && before.phase === 'stopping') return;
+  if (source?.verdict !== 'lost' || !source.sure) fail(change, 'moves off a target that is not lost for certain, without a stop and a fence');
+  if (change.evidence['fence'] === 'fence-confirmed' || spec === null) return;
+  const end = leaseOf(world, before, spec);
+  if (end !== null && end >= world.snapshot.at) fail(change, 'moves while the lease of its agent is good');
+}
+
+function leaseOf(world: World, placement: Placement, spec: ProcessorSpec): number | null {
+  const signals = agentOf({ world, placement });
+  return signals === null ? null : leaseEnd(world.snapshot, signals, world.workloadOf(spec));
+}
+
+/** Nothing moves to a node that is not well for certain. */
+function assertTarget(world: World, change: Change): void {
+  if (change.kind !== 'move' || change.after?.target.kind !== 'edge') return;
+  const there = healthOf(world, change.after.target);
+  if (there?.verdict !== 'healthy' || !there.sure) fail(change, `moves to a node that is ${there?.verdict ?? 'not there'}`);
+}
+
+function healthOf(world: World, target: Target): NodeHealth | null {
+  return target.kind === 'edge' ? (world.health.get(target.nodeId) ?? null) : null;
 }
 
 function fail({ processorId, kind }: Change, what: string): never {

@@ -34,7 +34,7 @@ export function plan(snapshot: Snapshot): Plan {
     quarantined: snapshot.fleet.quarantined,
     wakeAt: verdicts.reduce((soonest, { wakeAt: own }) => earliest(soonest, own), wakeAt),
   };
-  assertPlan(snapshot, result);
+  assertPlan(world, result);
   return result;
 }
 

@@ -61,7 +61,7 @@ function happen(world: World, event: Happening): void {
     case 'revive': world.node(nodeNames[event.node]!).beating = true; return;
     case 'decommission': world.node(nodeNames[event.node]!).decommissioned = true; return;
     case 'intake': world.coveredSince = event.up ? world.now : null; return;
-    case 'remote': world.remoteUp = event.up; return;
+    case 'remote': world.remote(event.up); return;
   }
 }
 

@@ -110,7 +110,7 @@ function act(world: World, step: Step): void {
   for (const name of step.mend ?? []) processor(world, name).broken = false;
   for (const name of step.remove ?? []) world.processors.delete(name);
   if (step.intake === 'down') world.coveredSince = null;
-  if (step.remote !== undefined) world.remoteUp = step.remote === 'up';
+  if (step.remote !== undefined) world.remote(step.remote === 'up');
   for (const [name, behaviour] of Object.entries(step.agents ?? {})) {
     const agent = world.agent(name);
     agent.beating = behaviour === 'beating';

@@ -78,7 +78,7 @@ export class World {
   cluster: 'off' | 'up' | 'down' = 'off';
   /** Null: receivers are down. */
   coveredSince: Instant | null = instant(0);
-  remoteUp = true;
+  #remoteUp = true;
   revision = 0;
   readonly policy: Policy;
 
@@ -135,6 +135,16 @@ export class World {
     const agent = this.agents.get(name);
     if (agent === undefined) throw new Error(`${name} is placed nowhere in this world`);
     return agent;
+  }
+
+  /** Whether the Git remote can be reached; what waits for it is published as soon as it can. */
+  remote(up: boolean): void {
+    this.#remoteUp = up;
+    this.#publish();
+  }
+
+  #publish(): void {
+    if (this.#remoteUp) for (const agent of this.agents.values()) agent.publishedAt ??= this.now;
   }
 
   /** What the kubelet tells the cluster of a node, from now on. */
@@ -211,7 +221,7 @@ export class World {
         this.agent(name).publishedAt = null;
       }
     }
-    if (this.remoteUp) for (const agent of this.agents.values()) agent.publishedAt ??= plan.at;
+    this.#publish();
     for (const { nodeId, verdict, since, flaps } of plan.transitions) this.node(nodeId).recorded = { verdict, since, flaps };
   }
 
