@@ -1,20 +1,23 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { ProcessorSpec } from '../../src/model/fleet.ts';
 import type { Epoch, ProcessorId } from '../../src/model/ids.ts';
-import type { Plan } from '../../src/model/plan.ts';
-import { sameTarget } from '../../src/model/placement.ts';
-import { reasonCodes, sentence } from '../../src/model/reasons.ts';
-import type { Snapshot } from '../../src/model/snapshot.ts';
+import { isUnfenced, type Plan } from '../../src/model/plan.ts';
+import { isHome, type Target } from '../../src/model/placement.ts';
+import { failureReasons, reasonCodes, sentence } from '../../src/model/reasons.ts';
+import type { AgentSignals, ProcessorPolicy, Snapshot, Verdict } from '../../src/model/snapshot.ts';
 import { plan } from '../../src/plan/plan.ts';
+import { testPolicy } from '../support/policy.ts';
 import { World, type ProcessorDefinition } from '../support/world.ts';
 
 /** One thing that happens to a world. */
 type Happening =
   | { kind: 'wait'; seconds: number }
   | { kind: 'silence' | 'revive' | 'decommission'; node: number }
-  | { kind: 'intake'; up: boolean }
-  | { kind: 'remote'; up: boolean }
-  | { kind: 'stopped' | 'unheard' | 'quiet'; processor: number }
+  | { kind: 'ready'; node: number; ready: 'true' | 'false' | 'unknown' }
+  | { kind: 'intake' | 'remote' | 'watch'; up: boolean }
+  | { kind: 'ack'; node: number }
+  | { kind: 'stopped' | 'unheard' | 'quiet' | 'gone' | 'confirm'; processor: number }
   | { kind: 'remove' | 'break' | 'mend' | 'release' | 'rehome'; processor: number };
 
 const nodeNames = ['edge-0', 'edge-1', 'edge-2', 'edge-3'];
@@ -22,11 +25,12 @@ const processorNames = ['p-0', 'p-1', 'p-2', 'p-3', 'p-4', 'p-5'];
 const index = (names: readonly string[]): fc.Arbitrary<number> => fc.nat(names.length - 1);
 
 const happenings: fc.Arbitrary<Happening> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant('wait' as const), seconds: fc.constantFrom(1, 5, 29, 31, 59, 60, 61, 130, 3_600) }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('wait' as const), seconds: fc.constantFrom(1, 5, 29, 31, 59, 60, 61, 71, 130, 661, 3_600) }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('ready' as const), node: index(nodeNames), ready: fc.constantFrom('true' as const, 'false' as const, 'unknown' as const) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('silence' as const, 'revive' as const), node: index(nodeNames) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('decommission' as const), node: index(nodeNames) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('intake' as const, 'remote' as const), up: fc.boolean() }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('stopped' as const, 'unheard' as const, 'quiet' as const), processor: index(processorNames) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('decommission' as const, 'ack' as const), node: index(nodeNames) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('intake' as const, 'remote' as const, 'watch' as const), up: fc.boolean() }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('stopped' as const, 'unheard' as const, 'quiet' as const, 'gone' as const, 'confirm' as const), processor: index(processorNames) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('remove' as const, 'break' as const, 'mend' as const, 'release' as const, 'rehome' as const), processor: index(processorNames) }) },
 );
 
@@ -36,18 +40,31 @@ const definitions: fc.Arbitrary<ProcessorDefinition> = fc.record({
   gpu: fc.boolean(),
   architectures: fc.constantFrom<string[]>([], ['amd64'], ['arm64'], ['amd64', 'arm64']),
   shutdownTimeoutSec: fc.constantFrom(1, 30, 300),
+  fenced: fc.boolean(),
 }).map((d) => ({ ...d, template: `${d.state}-${String(d.gpu)}-${d.architectures.join('-')}` }));
 
 const worlds = fc.record({
   targets: fc.tuple(...nodeNames.map(() => fc.option(fc.constantFrom(...nodeNames)))),
   switches: fc.tuple(...nodeNames.map(() => fc.boolean())),
   processors: fc.tuple(...processorNames.map(() => definitions)),
+  cluster: fc.boolean(),
+  policy: fc.record({
+    onFailure: fc.constantFrom('replace' as const, 'replace' as const, 'hold' as const, 'manual' as const),
+    failback: fc.constantFrom('auto' as const, 'window' as const, 'manual' as const),
+    failbackWindow: fc.constantFrom(null, { fromMinute: 60, toMinute: 120 }, { fromMinute: 1_380, toMinute: 5 }),
+    targets: fc.constantFrom<ProcessorPolicy['targets']>(['failover-target', 'managed'], ['managed', 'failover-target'], ['failover-target'], ['managed']),
+    writerAlive: fc.constantFrom('move' as const, 'hold' as const),
+    unfenced: fc.constantFrom('replace' as const, 'hold' as const),
+    stateLoss: fc.constantFrom('refuse' as const, 'refuse' as const, 'accept' as const),
+    priority: fc.constant(0),
+  }),
   story: fc.array(happenings, { minLength: 1, maxLength: 40 }),
 });
 type Scripted = typeof worlds extends fc.Arbitrary<infer T> ? T : never;
 
-function build({ targets, switches, processors }: Scripted): World {
-  const world = new World();
+function build({ targets, switches, processors, cluster, policy }: Scripted): World {
+  const world = new World({ ...testPolicy, processors: policy });
+  world.cluster = cluster ? 'up' : 'off';
   nodeNames.forEach((name, i) => { world.addNode(name, { failoverEnabled: switches[i] ?? true, ...(targets[i] ? { failoverTarget: targets[i] } : {}) }); });
   processorNames.forEach((name, i) => { world.addProcessor(name, processors[i]!); });
   return world;
@@ -62,7 +79,15 @@ function happen(world: World, event: Happening): void {
     case 'decommission': world.node(nodeNames[event.node]!).decommissioned = true; return;
     case 'intake': world.coveredSince = event.up ? world.now : null; return;
     case 'remote': world.remote(event.up); return;
+    case 'watch': if (world.cluster !== 'off') world.cluster = event.up ? 'up' : 'down'; return;
+    case 'ready': world.ready(nodeNames[event.node]!, event.ready); return;
+    case 'ack': acknowledge(world, nodeNames[event.node]!); return;
   }
+}
+
+function acknowledge(world: World, name: string): void {
+  const node = world.node(name);
+  if (node.recorded !== null) node.recorded = { ...node.recorded, flaps: 0 };
 }
 
 function toProcessor(world: World, kind: Extract<Happening, { processor: number }>['kind'], name: string): void {
@@ -76,7 +101,9 @@ function toProcessor(world: World, kind: Extract<Happening, { processor: number 
     case 'rehome': definition.home = definition.home === 'managed' ? 'edge-0' : 'managed'; return;
     case 'quiet': if (world.agents.has(name)) world.agent(name).beating = false; return;
     case 'unheard': if (world.agents.has(name)) Object.assign(world.agent(name), { beating: false, lastBeatAt: null }); return;
-    case 'stopped': if (world.agents.has(name)) world.agent(name).acknowledgedAt = world.now; return;
+    case 'stopped': if (world.placements.get(name)?.phase === 'stopping') world.agent(name).acknowledgedAt = world.now; return;
+    case 'gone': if (world.placements.get(name)?.phase === 'stopping') world.agent(name).pods = 'gone'; return;
+    case 'confirm': if (world.agents.has(name)) world.agent(name).confirmed = { at: world.now, by: 'ada' }; return;
   }
 }
 
@@ -117,9 +144,12 @@ describe('in every world', () => {
       live(script, (_, result, world) => {
         world.apply(result);
         const again = plan(world.snapshot());
-        expect(again.changes).toEqual([]);
-        expect(again.transitions).toEqual([]);
+        // What was just written is news in two ways: what proves a stop was there before it, and a silent node is empty.
+        expect(again.changes.filter(({ evidence }) => evidence['fence'] !== 'fence-lease-over' && evidence['fence'] !== 'fence-confirmed')).toEqual([]);
+        expect(again.transitions.filter(({ verdict }) => verdict !== 'returning')).toEqual([]);
         world.apply(again);
+        world.apply(plan(world.snapshot()));
+        expect(plan(world.snapshot())).toMatchObject({ changes: [], transitions: [] });
       });
     }), runs);
   });
@@ -135,55 +165,123 @@ describe('in every world', () => {
     }), { numRuns: 100 });
   });
 
-  it('only processors of a node that is lost or being emptied leave without asking to go home', () => {
+  it('only processors of a node that failed or is being emptied leave without going home', () => {
     fc.assert(fc.property(worlds, (script) => {
-      live(script, (snapshot, { changes, verdicts }) => {
-        const verdictOf = new Map(verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
-        const homes = new Map([...snapshot.fleet.processors, ...snapshot.fleet.quarantined.flatMap((q) => q.lastGood ?? [])].map((spec) => [spec.id, spec.home]));
-        for (const { kind, before, after, processorId } of changes) {
+      live(script, (snapshot, result) => {
+        const verdictOf = verdictsOf(result);
+        for (const { kind, before, after, processorId } of result.changes) {
           if (kind !== 'move' && kind !== 'stop') continue;
-          const source = before?.target.kind === 'edge' ? verdictOf.get(before.target.nodeId) : undefined;
-          const home = homes.get(processorId);
-          const goesHome = kind === 'stop' ? home !== undefined && !atHome(home, before!.target) : home !== undefined && atHome(home, after!.target);
-          expect(source === 'lost' || source === 'decommissioned' || goesHome).toBe(true);
+          const home = specOf(snapshot, processorId)?.home;
+          const goesHome = home !== undefined && (kind === 'stop' ? !isHome(home, before!.target) : isHome(home, after!.target));
+          const source = verdictOf(before!.target);
+          expect(goesHome || source === 'decommissioned' || (source !== null && failed.has(source))).toBe(true);
         }
       });
     }), runs);
   });
 
-  it('nothing starts elsewhere while the old pod may still write', () => {
+  it('nothing leaves on facts that are unknown: the watch is down, or nobody can hear heartbeats', () => {
     fc.assert(fc.property(worlds, (script) => {
-      live(script, (snapshot, { changes, verdicts }) => {
-        const verdictOf = new Map(verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
-        for (const { kind, before, after, processorId } of changes) {
-          if (kind !== 'move' || before === null || after === null || sameTarget(before.target, after.target)) continue;
-          if (before.target.kind === 'edge' && verdictOf.get(before.target.nodeId) === 'lost') continue;
-          const stop = snapshot.agents.find((s) => s.processorId === processorId);
-          expect(before.phase).toBe('stopping');
-          const silentFor = snapshot.at - (stop?.lastBeatAt ?? snapshot.at);
-          expect((stop?.acknowledgedAt ?? null) !== null || (stop?.confirmed ?? null) !== null || silentFor >= 60_000).toBe(true);
+      live(script, (snapshot, result) => {
+        for (const { kind, before, evidence } of result.changes) {
+          if (before?.target.kind !== 'edge' || before.phase !== 'active' || (kind !== 'move' && kind !== 'stop')) continue;
+          const { kubernetes } = snapshot.nodes.find(({ nodeId }) => before.target.kind === 'edge' && nodeId === before.target.nodeId)!;
+          if (kind === 'move') expect(kubernetes.known || kubernetes.because).not.toBe('watch-down');
+          if (kind === 'move' && evidence['fence'] !== 'fence-confirmed') expect(snapshot.intake.covered).toBe(true);
+        }
+        if (!snapshot.intake.covered) for (const { verdict } of result.transitions) expect(verdict).not.toBe('lost');
+      });
+    }), runs);
+  });
+
+  it('nothing starts elsewhere while the old pod may still write, but unfenced off a node that is lost', () => {
+    fc.assert(fc.property(worlds, (script) => {
+      live(script, (snapshot, result) => {
+        const verdictOf = verdictsOf(result);
+        for (const change of result.changes) {
+          const { kind, before, evidence, processorId } = change;
+          if (kind !== 'move' || before === null) continue;
+          const agent = snapshot.agents.find((each) => each.processorId === processorId && each.epoch === before.epoch);
+          if (before.phase === 'active') expect(verdictOf(before.target)).toBe('lost');
+          if (isUnfenced(change)) {
+            expect(verdictOf(before.target)).toBe('lost');
+            expect(script.policy.unfenced).toBe('replace');
+            expect(agent?.leaseUntil ?? null).toBeNull();
+            expect(snapshot.at - (agent?.lastBeatAt ?? 0)).toBeGreaterThan(60_000);
+            continue;
+          }
+          expect(proofs[String(evidence['fence'])]!(agent!, snapshot, grace(snapshot, processorId)), String(evidence['fence'])).toBe(true);
+          if (evidence['fence'] === 'fence-pods-gone' && before.target.kind === 'edge') expect(readyOf(snapshot, before.target.nodeId)).toBe('true');
         }
       });
     }), runs);
   });
 
-  it('nothing moves while nobody can hear heartbeats, but for what was known before', () => {
+  it('a stop that nobody was told of never counts as one', () => {
+    fc.assert(fc.property(worlds, (script) => {
+      live(script, (snapshot, result) => {
+        const verdictOf = verdictsOf(result);
+        for (const { kind, before, evidence, processorId } of result.changes) {
+          if (kind !== 'move' || before?.phase !== 'stopping' || evidence['fence'] === 'fence-confirmed' || verdictOf(before.target) === 'lost') continue;
+          expect(snapshot.agents.find((each) => each.processorId === processorId)?.publishedAt ?? null).not.toBeNull();
+        }
+      });
+    }), runs);
+  });
+
+  it('nothing goes to a node that is not well, and home waits until it was steady for its window', () => {
+    fc.assert(fc.property(worlds, (script) => {
+      live(script, (snapshot, result) => {
+        const verdictOf = verdictsOf(result);
+        for (const { kind, after } of result.changes) if (kind === 'move') expect(['healthy', null]).toContain(verdictOf(after!.target));
+        for (const { nodeId, verdict } of result.transitions) {
+          const { recorded } = snapshot.nodes.find((node) => node.nodeId === nodeId)!;
+          if (verdict !== 'healthy' || recorded === null) continue;
+          expect(recorded.verdict).toBe('returning');
+          expect(snapshot.at - recorded.since).toBeGreaterThanOrEqual(Math.min(14_400_000, 60_000 * 2 ** Math.max(0, recorded.flaps - 1)));
+        }
+      });
+    }), runs);
+  });
+
+  it('a failure is counted when it begins, and not again until a sign of life', () => {
     fc.assert(fc.property(worlds, (script) => {
       live(script, (snapshot, { transitions }) => {
-        if (snapshot.intake.covered) return;
-        for (const { verdict } of transitions) expect(verdict).not.toBe('lost');
+        for (const { nodeId, verdict, flaps } of transitions) {
+          const { recorded } = snapshot.nodes.find((node) => node.nodeId === nodeId)!;
+          const fresh = failed.has(verdict) && (recorded === null || !failed.has(recorded.verdict));
+          if (fresh) expect(flaps).toBeGreaterThanOrEqual(1);
+          else expect(flaps).toBeLessThanOrEqual(recorded?.flaps ?? 0);
+          expect(flaps).toBeLessThanOrEqual((recorded?.flaps ?? 0) + 1);
+        }
       });
     }), runs);
   });
 
-  it('state that stays on a node never leaves it', () => {
+  it('policy that holds, holds', () => {
+    fc.assert(fc.property(worlds, (script) => {
+      const { onFailure, writerAlive, failback } = script.policy;
+      live(script, (_, { changes }) => {
+        for (const { kind, reason, before } of changes) {
+          if ((kind !== 'stop' && kind !== 'move') || before?.phase !== 'active') continue;
+          if (onFailure !== 'replace') expect(failureReasons.has(reason)).toBe(false);
+          if (writerAlive === 'hold') expect(reason).not.toBe('node-detached');
+          if (failback === 'manual') expect(reason).not.toBe('node-recovered');
+        }
+      });
+    }), runs);
+  });
+
+  it('state that stays on a node never leaves it, unless policy accepts its loss', () => {
     fc.assert(fc.property(worlds, (script) => {
       live(script, (snapshot, { changes }) => {
         const workloads = new Map(snapshot.fleet.workloads.map((w) => [w.digest, w]));
-        for (const { kind, processorId } of changes) {
-          const spec = snapshot.fleet.processors.find(({ id }) => id === processorId);
+        for (const { kind, processorId, evidence } of changes) {
+          const spec = specOf(snapshot, processorId);
           const backend = spec && workloads.get(spec.workload)?.stateBackend;
-          if (backend === 'local' || backend === 'pvc') expect(kind).not.toBe('move');
+          if (kind !== 'move' || (backend !== 'local' && backend !== 'pvc')) continue;
+          expect(script.policy.stateLoss).toBe('accept');
+          expect(evidence['stateLost']).toBe(true);
         }
       });
     }), runs);
@@ -199,9 +297,36 @@ describe('in every world', () => {
   });
 });
 
-function atHome(home: Snapshot['fleet']['processors'][number]['home'], target: Snapshot['placements'][number]['target']): boolean {
-  if (home.kind === 'managed' || target.kind === 'managed') return home.kind === target.kind;
-  return home.nodeId === target.nodeId;
+const failed: ReadonlySet<Verdict> = new Set<Verdict>(['lost', 'silent', 'detached']);
+
+/** What each proof claims, told in other words than `plan` does. */
+const proofs: Record<string, (agent: AgentSignals, snapshot: Snapshot, grace: number) => boolean> = {
+  'fence-confirmed': ({ confirmed }) => confirmed !== null,
+  'fence-acknowledged': ({ acknowledgedAt }) => acknowledgedAt !== null,
+  'fence-pods-gone': ({ pods }) => pods.known && pods.value === 'gone',
+  'fence-lease-over': ({ leaseUntil }, { at }, grace) => leaseUntil !== null && at > leaseUntil + grace,
+  'fence-silent': ({ lastBeatAt, leaseUntil, pods }, { at }, grace) => leaseUntil === null && lastBeatAt !== null && at - lastBeatAt >= Math.max(60_000, grace) && (pods.known || pods.because !== 'watch-down'),
+};
+
+/** What its template may take to stop, and the margin. */
+function grace(snapshot: Snapshot, id: ProcessorId): number {
+  const spec = specOf(snapshot, id)!;
+  return snapshot.fleet.workloads.find(({ digest }) => digest === spec.workload)!.shutdownTimeoutSec * 1_000 + 10_000;
+}
+
+function specOf({ fleet }: Snapshot, id: ProcessorId): ProcessorSpec | undefined {
+  return [...fleet.processors, ...fleet.quarantined.flatMap(({ lastGood }) => lastGood ?? [])].find((spec) => spec.id === id);
+}
+
+/** Null for the managed pool. */
+function verdictsOf({ verdicts }: Plan): (target: Target) => Verdict | null {
+  const byNode = new Map(verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
+  return (target) => (target.kind === 'edge' ? byNode.get(target.nodeId)! : null);
+}
+
+function readyOf({ nodes }: Snapshot, id: string): string | null {
+  const kubernetes = nodes.find(({ nodeId }) => nodeId === id)?.kubernetes;
+  return kubernetes?.known === true ? kubernetes.value.ready : null;
 }
 
 describe('reasons', () => {
