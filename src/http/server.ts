@@ -141,10 +141,13 @@ function addProbes(app: FastifyInstance, { health, metrics }: HttpServerOptions)
 }
 
 function addEdgeApi(app: FastifyInstance, { intake, nodes, clock, agents = null, operator = null }: HttpServerOptions): void {
-  app.post(paths.heartbeat, async ({ headers, body }) => {
+  app.post(paths.heartbeat, async ({ headers, body }, reply) => {
     const beat = accepted(parseBeat(body));
     const proven = agents === null ? beat : await proveBeat(beat, headers.authorization, agents).catch(withoutDatabase);
-    return heartbeatBody(proven === null ? intake.lose() : await intake.record(proven), clock.now() / 1000);
+    const answer = proven === null ? intake.lose() : await intake.record(proven);
+    // Its next beat should find an instance that can store it: while one can, silence counts, and a connection that is kept leads here.
+    if (answer.standing === 'unstored') void reply.header('connection', 'close');
+    return heartbeatBody(answer, clock.now() / 1000);
   });
   // Existing clients send no token, and nobody asks for one unless a setting says so.
   const wordOf = async ({ headers }: FastifyRequest): Promise<Word | null> =>

@@ -216,6 +216,7 @@ describe('health', () => {
       expect((await fetch(`${url}/livez`)).status).toBe(200);
       const beat = await fetch(`${url}/api/v1/edge/heartbeat`, { method: 'POST', body: '{"node_id":"n"}' });
       expect([beat.status, await beat.json()]).toMatchObject([200, { acknowledged: true, directive: 'continue', placement_epoch: null }]);
+      expect(beat.headers.get('connection')).toBe('close');
       const node = await fetch(`${url}/api/v1/edge/nodes`, { method: 'POST', body: '{"name":"n"}' });
       expect([node.status, await node.json()]).toMatchObject([503, { error: 'database-unreachable' }]);
     } finally {
