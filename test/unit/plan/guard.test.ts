@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import type { OrganizationId, ProcessorId } from '../../../src/model/ids.ts';
+import { byText, type OrganizationId, type ProcessorId } from '../../../src/model/ids.ts';
+import type { Change } from '../../../src/model/plan.ts';
+import type { ReasonCode } from '../../../src/model/reasons.ts';
 import type { Placement } from '../../../src/model/placement.ts';
 import type { GuardPolicy, GuardState, RecordedGuard, Snapshot } from '../../../src/model/snapshot.ts';
 import { instant, millis } from '../../../src/model/time.ts';
 import { allowedOf } from '../../../src/plan/budget.ts';
-import { tokensAt } from '../../../src/plan/bucket.ts';
+import { overRate, tokensAt } from '../../../src/plan/bucket.ts';
 import { guardOf, siteOf } from '../../../src/plan/guard.ts';
 import { indexWorld } from '../../../src/plan/world.ts';
 import { testPolicy } from '../../support/policy.ts';
@@ -173,6 +175,15 @@ describe('intake', () => {
     expect(stateOf(world)).toBe('calm');
   });
 
+  test('has not fallen because nodes are silent that are well by the word of the cluster', () => {
+    const world = worldOf({ a: { nodes: 10, failed: 0 } });
+    world.cluster = 'up';
+    for (const node of world.nodes.values()) node.lastBeat = instant(world.now - 61_000);
+    expect(stateOf(world)).toBe('calm');
+    world.cluster = 'off';
+    expect(stateOf(world)).toBe('panic');
+  });
+
   test('has not fallen where fewer are late than make a pattern', () => {
     const world = worldOf({ a: { nodes: 2, failed: 0 } });
     for (const node of world.nodes.values()) node.lastBeat = instant(world.now - 30_000);
@@ -208,6 +219,29 @@ describe('the bucket of failovers', () => {
 
   test('leaves alone what moved for other reasons', () => {
     expect(tokens(0, [{ since: from, reason: 'home-changed' }, { since: from, reason: 'first-placement' }, { since: from, reason: 'node-dead' }])).toBe(9);
+  });
+});
+
+describe('while the fleet is degraded', () => {
+  const guard: GuardPolicy = { ...testPolicy.guard, burst: 1, ratePerSecond: 2 };
+  const world = new World({ ...testPolicy, guard });
+  const verdict = { state: 'degraded', since: world.now, leftPanicAt: null, reason: 'guard-degraded', evidence: {} } as const;
+  const leaving = (id: string, phase: Placement['phase'], reason: ReasonCode = 'node-silent'): Change =>
+    ({ kind: phase === 'active' ? 'stop' : 'move', processorId: id, before: { phase }, reason, evidence: {} }) as unknown as Change;
+  const byId = (a: Change, b: Change): number => byText(a.processorId, b.processorId);
+  const restrained = (...changes: readonly Change[]) => overRate({ world: indexWorld(world.snapshot()), guard: verdict, specs: new Map() }, changes, byId);
+
+  test('what is stopping has paid when it was stopped, and what people ordered pays nothing', () => {
+    const waiting = restrained(leaving('a', 'stopping'), leaving('b', 'active', 'home-changed'), leaving('c', 'active'), leaving('d', 'active'));
+    expect([...waiting.keys()]).toEqual(['d']);
+  });
+
+  test.each([[1, 500], [4, 2_000], [10, 5_000], [1_000, 5_000]])('those who wait go together: %i of them in %i ms', (count, ms) => {
+    const burst = { ...guard, burst: 100 };
+    const crowded = new World({ ...testPolicy, guard: burst });
+    const scene = { world: indexWorld(crowded.snapshot()), guard: verdict, specs: new Map() };
+    const waiting = overRate(scene, Array.from({ length: 100 + count }, (_, i) => leaving(String(i).padStart(4, '0'), 'active')), byId);
+    expect([waiting.size, waiting.get('0100' as ProcessorId)?.wakeAt]).toEqual([count, crowded.now + ms]);
   });
 });
 
