@@ -168,7 +168,7 @@ function commandAt(program: Command, name: string): Command {
   const group = names.reduce((above, word) => {
     const next = above.commands.find((command) => command.name() === word);
     if (next === undefined) throw new Error(`the command ${name} belongs to a group that is not there`);
-    return next;
+    return next.enablePositionalOptions();
   }, program);
   return group.command(last).copyInheritedSettings(program);
 }

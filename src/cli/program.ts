@@ -44,6 +44,8 @@ export function createProgram(context: CliContext): Command {
     .version(programVersion(), '--version')
     .configureOutput({ writeOut: out, writeErr: err, getOutHasColors: () => context.terminal.color })
     .showHelpAfterError('(dory --help lists the commands, config/defaults.yaml the settings)')
+    // Flags belong to the command before them: `leader step-down -o json` is not `leader -o json`.
+    .enablePositionalOptions()
     .exitOverride()
     .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
   for (const add of [demoCommand, migrateCommand, planCommand, reconcileCommand, runCommand, renderCommand, historyCommand, statusCommand, ...operatorCommands, versionCommand]) {

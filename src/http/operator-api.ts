@@ -119,7 +119,8 @@ export function sendProblem(reply: FastifyReply, { status, code, detail, mend, p
     .code(status)
     .header('cache-control', 'no-store')
     .type('application/problem+json')
-    .send(JSON.stringify({ type: `urn:dory:problem:${code}`, title: titleOf(code), status, detail, code, mend, problems }));
+    // As bytes, for the media type knows no charset.
+    .send(Buffer.from(JSON.stringify({ type: `urn:dory:problem:${code}`, title: titleOf(code), status, detail, code, mend, problems })));
 }
 
 /** `not-found` → `Not found` */

@@ -70,8 +70,15 @@ function refusals(changesState: boolean): readonly string[] {
 }
 
 function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Json {
-  const described = z.toJSONSchema(schema, { io });
+  const described = z.toJSONSchema(schema, { io, override: ({ jsonSchema }) => { loosen(jsonSchema, io); } });
   return Object.fromEntries(Object.entries(described).filter(([member]) => member !== '$schema'));
+}
+
+/** A later version may answer with more; and that a whole number fits into one of JavaScript's says nothing. */
+function loosen(schema: z.core.JSONSchema.BaseSchema, io: 'input' | 'output'): void {
+  if (io === 'output' && schema.additionalProperties === false) delete schema.additionalProperties;
+  if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum;
+  if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
 }
 
 const problem: Json = {

@@ -5,6 +5,7 @@ import type { NodeName } from '../model/ids.ts';
 import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
+import { databaseFailure } from '../platform/pg-failure.ts';
 import type { Random } from '../platform/random.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import type { ChartSettings } from '../render/props.ts';
@@ -62,7 +63,12 @@ export function operation<Input extends z.ZodObject, Output extends z.ZodType>(w
 
 /** Runs an operation on what came in. @throws Failure `invalid-input`, and what the operation throws */
 export async function runOperation(context: OperatorContext, operation: Operation, raw: unknown, caller: Caller): Promise<unknown> {
-  return operation.run(context, parseInput(operation.input, raw), caller);
+  const input = parseInput(operation.input, raw);
+  try {
+    return await operation.run(context, input, caller);
+  } catch (error) {
+    throw databaseFailure(error);
+  }
 }
 
 const limitError = 'give a whole number from 1 to 1000';

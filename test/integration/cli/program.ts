@@ -28,6 +28,10 @@ export interface Workshop extends TestDatabase {
   readonly dory: (...args: readonly string[]) => Promise<Ended>;
   /** The same in this process, which saves half a second of loading the program. */
   readonly here: (...args: readonly string[]) => Promise<Ended>;
+  /** The same with other variables beside those of the workshop. */
+  readonly hereWith: (env: Env, ...args: readonly string[]) => Promise<Ended>;
+  /** What commands find in their environment. */
+  readonly env: Env;
   close: () => Promise<void>;
   /** Starts the program with exactly these arguments, in a process group of its own. */
   readonly start: (args: readonly string[]) => Running;
@@ -52,8 +56,10 @@ export async function workshop(options: { readonly migrated?: boolean } = {}): P
     ...database, folder: folder.path, remote, git,
     dory: (...args) => runToEnd(args, folder.path, commandEnv),
     here: (...args) => runHere(args, folder.path, commandEnv),
+    hereWith: (others, ...args) => runHere(args, folder.path, { ...commandEnv, ...others }),
+    env: commandEnv,
     start: (args) => {
-      const started = start(args, folder.path, env);
+      const started = startProgram(args, folder.path, env);
       running.push(started);
       return started;
     },
@@ -101,7 +107,7 @@ export interface Running {
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
 }
 
-function start(args: readonly string[], cwd: string, env: Env): Running {
+export function startProgram(args: readonly string[], cwd: string, env: Env): Running {
   const child = spawn(process.execPath, [program, ...args], { cwd, env: { ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   const log: LogLine[] = [];
   const waiting = new Set<() => void>();
