@@ -47,7 +47,9 @@ export async function withLargeFleet<T>({ pool, url, processors }: LargeFleetOpt
   const nodes = await homesOfTen(pool);
   const folder = await temporaryFolder();
   const marks: [Step, number][] = [];
-  const fleet = await testFleet({ pool, url, folder: folder.path, onStep: (step) => { marks.push([step, performance.now()]); } });
+  // Rounds lose other nodes within minutes, for good: the fleet guard would rightly slow that down.
+  const flags = { 'guard-degraded-share': '1', 'guard-panic-share': '1' };
+  const fleet = await testFleet({ pool, url, folder: folder.path, flags, onStep: (step) => { marks.push([step, performance.now()]); } });
   try {
     return await fleet.lead((stages) => use(largeFleet(fleet, stages, nodes, marks)));
   } finally {
