@@ -81,12 +81,11 @@ function happen(world: World, event: Happening): void {
     case 'remote': world.remote(event.up); return;
     case 'watch': if (world.cluster !== 'off') world.cluster = event.up ? 'up' : 'down'; return;
     case 'ready': world.ready(nodeNames[event.node]!, event.ready); return;
-    case 'ack': acknowledge(world, nodeNames[event.node]!); return;
+    case 'ack': acknowledge(world.node(nodeNames[event.node]!)); return;
   }
 }
 
-function acknowledge(world: World, name: string): void {
-  const node = world.node(name);
+function acknowledge(node: ReturnType<World['node']>): void {
   if (node.recorded !== null) node.recorded = { ...node.recorded, flaps: 0 };
 }
 
@@ -121,7 +120,6 @@ function live(script: Scripted, check: (snapshot: Snapshot, result: Plan, world:
 }
 
 const runs = { numRuns: 300 };
-
 describe('in every world', () => {
   it('an epoch only rises, and one processor has one placement', () => {
     fc.assert(fc.property(worlds, (script) => {
