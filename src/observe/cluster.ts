@@ -2,7 +2,7 @@ import type { EdgeNode } from '../model/fleet.ts';
 import type { Epoch, NodeName, ProcessorId } from '../model/ids.ts';
 import { known, unknown, type Observed } from '../model/observed.ts';
 import type { AgentSignals, NodeCondition, NodeSignals } from '../model/snapshot.ts';
-import { after, elapsed, millis, type Instant, type Millis } from '../model/time.ts';
+import { after, elapsed, millis, seconds, type Instant, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
 import { createKubeCache, type KubeCache, type KubeObject } from '../platform/kube/watch.ts';
@@ -108,6 +108,11 @@ export function createCluster(options: ClusterOptions): Cluster {
   };
 }
 
+/** Signs of life come every few seconds; where old news is to be no news sooner, more often, so that one may be late. */
+function signEvery(fresh: Millis): Millis {
+  return seconds(Math.min(6, Math.max(1, Math.floor(fresh / 2000))));
+}
+
 /** A list takes some 10 ms; who waits for it is a person. */
 const syncPoll = millis(20);
 
@@ -117,6 +122,7 @@ function createCaches(options: ClusterOptions): Caches {
   const cache = <T>(name: 'nodes' | 'pods' | 'sets', given: { readonly path: string; readonly labelSelector: string; readonly metadataOnly: boolean; readonly read: (object: KubeObject, before: T | null) => T; readonly onChange: (before: T | null, after: T | null) => void }): KubeCache<T> =>
     createKubeCache({
       client, clock, random, log, ...given,
+      signEvery: signEvery(options.fresh),
       onState: (up) => {
         health(name, up);
         onChange();

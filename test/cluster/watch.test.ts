@@ -5,6 +5,7 @@ import { Failure } from '../../src/model/failure.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient, type KubeClient } from '../../src/platform/kube/client.ts';
 import { createKubeCache, type KubeCache } from '../../src/platform/kube/watch.ts';
+import { seconds } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
@@ -50,7 +51,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     const changes: Copy['changes'] = [];
     const states: boolean[] = [];
     const cache = createKubeCache<string>({
-      client, clock: systemClock, random: systemRandom, log: silentLog, path, labelSelector: selector, metadataOnly: options.metadataOnly ?? false,
+      client, clock: systemClock, random: systemRandom, log: silentLog, path, labelSelector: selector, metadataOnly: options.metadataOnly ?? false, signEvery: seconds(6),
       read: (object) => (object as unknown as { data?: { value: string } }).data?.value ?? 'no data',
       onChange: (before, after) => {
         changes.push([before, after]);

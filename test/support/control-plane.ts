@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import { request } from 'node:https';
+import { Agent, request } from 'node:https';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { execFile } from 'node:child_process';
@@ -49,19 +49,28 @@ export interface ControlPlaneOptions {
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const temporary = await temporaryFolder();
   const services: Service[] = [];
+  const agent = new Agent({ keepAlive: true });
   const stop = async (): Promise<void> => {
+    agent.destroy();
     await Promise.all(services.map((service) => service.stop()));
     await temporary.remove();
   };
   try {
-    return await start(options, temporary.path, services, stop);
+    return await start(options, { folder: temporary.path, services, agent, stop });
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function start(options: ControlPlaneOptions, folder: string, services: Service[], stop: () => Promise<void>): Promise<ControlPlane> {
+interface Parts {
+  readonly folder: string;
+  readonly services: Service[];
+  readonly agent: Agent;
+  readonly stop: () => Promise<void>;
+}
+
+async function start(options: ControlPlaneOptions, { folder, services, agent, stop }: Parts): Promise<ControlPlane> {
   const { programs } = options;
   const [etcdPort, peerPort, port] = await freePorts(3);
   const etcdUrl = `http://127.0.0.1:${String(etcdPort)}`;
@@ -75,7 +84,8 @@ async function start(options: ControlPlaneOptions, folder: string, services: Ser
   };
   run('etcd', ...etcdFlags(folder, etcdUrl, `http://127.0.0.1:${String(peerPort)}`));
   let server: Service;
-  const send = (method: string, path: string, body?: unknown): Promise<Json> => sendJson({ url, token, folder }, method, path, body);
+  const send = (method: string, path: string, body?: unknown): Promise<Json> => sendJson({ url, token, folder, agent }, method, path, body);
+
   const startServer = async (): Promise<void> => {
     server = run('kube-apiserver', ...serverFlags(folder, etcdUrl, port));
     await until(() => Promise.race([send('GET', '/readyz').then(() => true, () => false), server.failed]), 'the API server is ready');
@@ -90,7 +100,10 @@ async function start(options: ControlPlaneOptions, folder: string, services: Ser
   return {
     url, kubeconfig, folder, send, writeKubeconfig, startServer, stop,
     kubectl: async (...args) => (await execute(programs.kubectl, ['--kubeconfig', kubeconfig, '--cache-dir', join(folder, 'kubectl'), ...args], { maxBuffer: 1e8 })).stdout,
-    stopServer: () => server.stop(),
+    stopServer: async () => {
+      await server.stop();
+      agent.destroy();
+    },
     compact: () => compact(etcdUrl),
   };
 }
@@ -148,11 +161,11 @@ function kubeconfigText(ca: Buffer, server: string, token: string): string {
   });
 }
 
-async function sendJson({ url, token, folder }: { readonly url: string; readonly token: string; readonly folder: string }, method: string, path: string, body?: unknown): Promise<Json> {
+async function sendJson({ url, token, folder, agent }: { readonly url: string; readonly token: string; readonly folder: string; readonly agent: Agent }, method: string, path: string, body?: unknown): Promise<Json> {
   const ca = await readFile(join(folder, 'apiserver.crt'));
   const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
   return new Promise((resolve, reject) => {
-    const sent = request(`${url}${path}`, { method, ca, agent: false, headers: { authorization: `Bearer ${token}`, 'content-type': type } }, (response) => {
+    const sent = request(`${url}${path}`, { method, ca, agent, headers: { authorization: `Bearer ${token}`, 'content-type': type } }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);

@@ -41,6 +41,8 @@ export interface KubeCacheOptions<T> {
   readonly metadataOnly: boolean;
   /** What is kept of an object, given what was kept of it before. */
   readonly read: (object: KubeObject, before: T | null) => T;
+  /** A watch that is alive gives a sign of life at least so often. Whole seconds, from 1. */
+  readonly signEvery: Millis;
   /** What it throws is logged, and ends nothing. */
   readonly onChange: (before: T | null, after: T | null) => void;
   /** The copy is up to date, or it can't be kept so; told when it changes. */
@@ -68,10 +70,10 @@ const errorSchema = z.object({ code: z.number().catch(0), message: z.string().ca
 
 /** What a page of objects costs the server; kubectl's own. */
 const pageSize = '500';
-/** A server sends a bookmark two seconds before it ends a watch: a sign of life comes every six. */
-const watchFor = seconds(8);
-/** Longer than a watch by more than a slow server needs. */
-const silence = seconds(12);
+/** A server sends a bookmark so long before it ends a watch. */
+const bookmarkBeforeEnd = seconds(2);
+/** How much longer than a watch a line may be silent: more than a slow server needs. */
+const slowness = seconds(4);
 const acceptance = millis(500);
 /** A server that comes back gets all of us at once: not too fast, and not too long after it. */
 const troublePause = { first: millis(200), longest: seconds(5) };
@@ -173,7 +175,8 @@ async function page<T>({ client, path, labelSelector, metadataOnly }: KubeCacheO
 
 /** Until the server ends the watch. */
 async function follow<T>(options: KubeCacheOptions<T>, state: State<T>, version: string, signal: AbortSignal): Promise<void> {
-  const { client, clock, path, labelSelector, metadataOnly } = options;
+  const { client, clock, path, labelSelector, metadataOnly, signEvery } = options;
+  const watchFor = millis(signEvery + bookmarkBeforeEnd);
   const query = { watch: 'true', allowWatchBookmarks: 'true', resourceVersion: version, timeoutSeconds: String(watchFor / 1000), labelSelector };
   const accept = metadataOnly ? { accept: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1' } : {};
   const over = new AbortController();
@@ -182,7 +185,7 @@ async function follow<T>(options: KubeCacheOptions<T>, state: State<T>, version:
     clock.sleep(acceptance, AbortSignal.any([signal, over.signal])).then(() => { alive(options, state); }, () => undefined);
   };
   try {
-    for await (const line of client.lines(path, query, { signal, silence, onOpen: accepted, ...accept })) {
+    for await (const line of client.lines(path, query, { signal, silence: millis(watchFor + slowness), onOpen: accepted, ...accept })) {
       take(options, state, eventSchema.parse(parseJson(line)));
       alive(options, state);
     }

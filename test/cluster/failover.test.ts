@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, inject, test } from 'vitest';
+import type { CycleReport } from '../../src/cycle.ts';
+import type { Cluster } from '../../src/observe/cluster.ts';
+import { seconds } from '../../src/model/time.ts';
+import { addNode, installAccess, ownKubeconfig, podsOf, setKubelet, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
+import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
+import { testDatabase, type TestDatabase } from '../support/postgres.ts';
+import { temporaryFolder } from '../support/temp.ts';
+import { until } from '../support/until.ts';
+
+const programs = inject('controlPlane');
+/** A node that became ready a moment ago has to be silent for all of the threshold; a minute is long for a test. */
+const flags = { 'failover-stability-window': '0s', 'failover-heartbeat-stale': '10s', 'failover-heartbeat-gap': '5s', 'failover-intake-fresh': '9s' };
+/** Far beyond it. */
+const long = 90_000;
+
+describe.skipIf(typeof programs === 'string')('failover seen through on a real control plane', () => {
+  let server: ControlPlane;
+  let database: TestDatabase;
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+  let cluster: Cluster;
+  let fleet: TestFleet;
+
+  beforeAll(async () => {
+    if (typeof programs === 'string') return;
+    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
+    await installAccess(server);
+    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+  });
+  afterAll(() => server.stop());
+
+  beforeEach(async () => {
+    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
+    database = await testDatabase();
+    folder = await temporaryFolder();
+    cluster = watchedCluster(await ownKubeconfig(server));
+    cluster.start();
+    expect(await cluster.synced(seconds(10))).toBe(true);
+    await seedSmallFleet(database.pool);
+    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags });
+    await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as never)?.ready === 'true'), 'both nodes are ready');
+    await fleet.once();
+    await sync();
+    await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
+  });
+  afterEach(async () => {
+    await fleet.close();
+    await cluster.close();
+    await database.close();
+    await folder.remove();
+    for (const kind of ['apps/v1/namespaces/default/statefulsets', 'v1/namespaces/default/pods']) {
+      await server.send('DELETE', `/${kind.startsWith('v1') ? 'api' : 'apis'}/${kind}?labelSelector=managed-by%3Ddory-orchestrator&gracePeriodSeconds=0&propagationPolicy=Background`);
+    }
+    await server.send('DELETE', '/api/v1/nodes?labelSelector=node-type%3Dedge');
+    await podsAre([]);
+  });
+
+  const sync = (): Promise<void> => syncProcessors(server, (...args) => fleet.git(...args));
+  const podsAre = (expected: readonly string[]): Promise<void> => until(async () => (await podsOf(server)).join() === expected.join(), `the pods are ${expected.join(', ')}`);
+  const changesOf = ({ planned }: CycleReport): readonly string[] => planned.changes.map(({ kind, processorId, reason }) => `${kind} ${processorId.slice(-2)} ${reason}`);
+  const verdictOf = ({ planned }: CycleReport, end: string) => planned.verdicts.find((node) => node.nodeId.endsWith(end));
+  /** Cycles, while the other node beats, until one changes something. */
+  const nextChanges = async (alsoBeats: readonly string[] = []): Promise<readonly string[]> => {
+    let seen: readonly string[] = [];
+    await until(async () => {
+      await fleet.beat('edge-2', ...alsoBeats);
+      seen = changesOf(await fleet.once());
+      return seen.length > 0;
+    }, 'a cycle changes something');
+    return seen;
+  };
+
+  test('cut off from the cluster while its agents beat, a node is not taken for dead', async () => {
+    await setKubelet(server, 'edge-1', false);
+    await until(() => cluster.freshest('edge-1' as never)?.ready === 'unknown', 'Kubernetes missed its lease');
+    await fleet.beat('edge-1', 'edge-2');
+    expect(verdictOf(await fleet.once(), 'e1')?.verdict).toBe('detached');
+  });
+
+  test('both signals gone: moved in one commit, and home again in two', async () => {
+    await setKubelet(server, 'edge-1', false);
+    await until(() => cluster.freshest('edge-1' as never)?.ready === 'unknown', 'Kubernetes missed its lease');
+    await fleet.age(long, 'edge-1');
+    expect(await nextChanges()).toEqual(['move c1 node-dead', 'move c2 node-dead']);
+    await sync();
+    // What the dead node had can't be deleted by a kubelet that is gone, and holds up nobody.
+    await podsAre(['c1 1 edge-1 Terminating', 'c1 2 pool-1 Running', 'c2 1 edge-1 Terminating', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+
+    await setKubelet(server, 'edge-1', true);
+    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+    expect(await nextChanges(['edge-1'])).toEqual(['stop c1 node-recovered', 'stop c2 node-recovered']);
+    await sync();
+    await podsAre(['c3 1 pool-1 Running']);
+    const home = await nextChanges(['edge-1']);
+    expect(home).toEqual(['move c1 node-recovered', 'move c2 node-recovered']);
+    await sync();
+    await podsAre(['c1 3 edge-1 Running', 'c2 3 edge-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.beat('edge-1', 'edge-2');
+    expect(changesOf(await fleet.once())).toEqual([]);
+    expect((await fleet.git('log', '--format=%s', 'main')).trim().split('\n')).toHaveLength(4);
+  });
+
+  test('silent, with a kubelet that answers: stopped first, and moved when its pods are gone', async () => {
+    await fleet.age(long, 'edge-1');
+    expect(await nextChanges()).toEqual(['stop c1 node-silent', 'stop c2 node-silent']);
+    // Committed, and not yet in the cluster: the old pods run, so nothing starts elsewhere.
+    await fleet.beat('edge-2');
+    expect(changesOf(await fleet.once())).toEqual([]);
+    await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
+    await sync();
+    await podsAre(['c3 1 pool-1 Running']);
+    const moved = [...(await nextChanges())];
+    // One may be seen to be gone before the other.
+    if (moved.length === 1) moved.push(...(await nextChanges()));
+    expect(moved.sort()).toEqual(['move c1 node-silent', 'move c2 node-silent']);
+    await sync();
+    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+  });
+
+  test('while the cluster gives no news, nothing moves', async () => {
+    await server.stopServer();
+    await fleet.age(long, 'edge-1');
+    await until(async () => {
+      await fleet.beat('edge-2');
+      const report = await fleet.once();
+      // While its last word, that the node is ready, is fresh, a stop may be asked for; too old, it says nothing any more.
+      expect(changesOf(report).filter((change) => change.startsWith('move'))).toEqual([]);
+      return verdictOf(report, 'e1')?.reason === 'kubernetes-unreachable';
+    }, 'the silence of the cluster is noticed');
+    await server.startServer();
+  });
+});
