@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { approveCommand, confirmStopCommand } from './approve.ts';
 import type { CliContext } from './context.ts';
 import { drillCommand } from './drill.ts';
+import { explainCommand } from './explain.ts';
 import { eventsCommand } from './events.ts';
 import { leaderCommands } from './leader.ts';
 import { maintenanceCommands } from './maintenance.ts';
@@ -17,5 +18,5 @@ import { nodeTokenCommands, tokenCommands } from './tokens.ts';
 /** Every operation of `src/operator/registry.ts` as a command. */
 export const operatorCommands: readonly ((program: Command, context: CliContext) => void)[] = [
   approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, repairCommands, policyCommands, nodeCommands, nodeTokenCommands, tokenCommands,
-  nodesCommand, processorsCommand, eventsCommand, simulateCommand, drillCommand,
+  nodesCommand, processorsCommand, eventsCommand, explainCommand, simulateCommand, drillCommand,
 ];

@@ -6,8 +6,8 @@ import { elapsed, formatInstant } from '../model/time.ts';
 import { plan } from '../plan/plan.ts';
 import { operation } from './operation.ts';
 import type { Rehearsed } from './rehearse.ts';
+import { rehearseLive } from './rehearse-live.ts';
 import { scenarioFor, scenarioInput, scenarioOf, withApprovals } from './scenario.ts';
-import { rehearseLive } from './simulate.ts';
 
 const states = ['calm', 'site-out', 'degraded', 'panic'] as const satisfies readonly GuardState[];
 

@@ -1,5 +1,6 @@
 import { approve, confirmStop } from './approve.ts';
 import { drill } from './drill.ts';
+import { explain } from './explain.ts';
 import { eventsList } from './events-view.ts';
 import { history } from './history.ts';
 import { leader, leaderStepDown } from './leader.ts';
@@ -27,5 +28,5 @@ export const operations: readonly Operation[] = [
   policySet, policyClear, policyList,
   leader, leaderStepDown, repairEpochs,
   nodesList, processorsList, eventsList,
-  simulate, drill,
+  explain, simulate, drill,
 ];

@@ -29,6 +29,7 @@ interface Agent {
   readonly epoch: Epoch;
   readonly honoursLeases: boolean;
   lastBeatAt: Instant | null;
+  leaseUntil: Instant | null;
   publishedAt: Instant | null;
 }
 
@@ -185,13 +186,16 @@ export class Rehearsal {
     const agent = this.#agent(placement);
     const alive = target.kind === 'managed' || this.#beats(target.nodeId, at);
     const stoppedAt = this.#stoppedAt(placement, agent, at);
-    if (alive) agent.lastBeatAt = stoppedAt ?? at;
+    if (alive) {
+      agent.lastBeatAt = stoppedAt ?? at;
+      agent.leaseUntil = agent.honoursLeases ? after(agent.lastBeatAt, this.#start.policy.lease) : null;
+    }
     const told = this.#toldOf(processorId, epoch);
     return {
       processorId,
       epoch,
       lastBeatAt: agent.lastBeatAt,
-      leaseUntil: agent.honoursLeases && agent.lastBeatAt !== null ? after(agent.lastBeatAt, this.#start.policy.lease) : null,
+      leaseUntil: agent.leaseUntil,
       publishedAt: agent.publishedAt,
       acknowledgedAt: alive && this.#assumed.agents === 'acknowledge' ? stoppedAt : (told?.acknowledgedAt ?? null),
       confirmed: told?.confirmed ?? null,
@@ -222,6 +226,7 @@ export class Rehearsal {
     const agent: Agent = {
       epoch,
       honoursLeases: (this.#told.get(processorId)?.leaseUntil ?? null) !== null,
+      leaseUntil: told?.leaseUntil ?? null,
       lastBeatAt: told?.lastBeatAt ?? (heartbeat?.known === true && heartbeat.at >= since ? heartbeat.at : null),
       publishedAt: told === null ? since : told.publishedAt,
     };

@@ -36,12 +36,31 @@ export interface RehearsedCommit {
 /** A cycle in the rehearsal comes when time or the world changes something, so a day takes some hundreds. */
 const mostCycles = 5_000;
 
+export interface RehearsalOptions {
+  readonly horizon: Millis;
+  /** What is known of agents beyond the snapshot. */
+  readonly told?: readonly AgentSignals[];
+  /** Ends it early. */
+  readonly enough?: (planned: Plan) => boolean;
+}
+
+/** To its end at once. */
+export function rehearse(given: Snapshot, assumed: Assumptions, options: RehearsalOptions): Rehearsed {
+  const steps = rehearsing(given, assumed, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
 /**
  * Runs `plan` forward from a snapshot, in which some nodes fail as soon as it begins, until nothing is left to come or the
- * horizon is reached. Pure: the same snapshot and assumptions, the same outcome.
+ * horizon is reached. Pure: the same snapshot and assumptions, the same outcome. Pauses after each cycle, which takes
+ * a tenth of a second for a large fleet, so that a server can do something else in between.
  */
-export function rehearse(given: Snapshot, assumed: Assumptions, horizon: Millis, told: readonly AgentSignals[] = []): Rehearsed {
-  const { start, due } = settle(given);
+export function* rehearsing(given: Snapshot, assumed: Assumptions, { horizon, told = [], enough = () => false }: RehearsalOptions): Generator<undefined, Rehearsed> {
+  const { start, due } = settle(given, assumed);
+  yield;
   const rehearsal = new Rehearsal(start, assumed, told);
   const log: { commits: RehearsedCommit[]; verdicts: Rehearsed['verdicts'][number][]; guard: Rehearsed['guard'][number][] } = { commits: [], verdicts: [], guard: [] };
   const end = after(start.at, horizon);
@@ -58,7 +77,8 @@ export function rehearse(given: Snapshot, assumed: Assumptions, horizon: Millis,
     rehearsal.apply(planned);
     const next = rehearsal.next(at);
     quiet = next === null && isQuiet(planned, assumed.fail, (id) => rehearsal.isDown(id, planned.at));
-    at = quiet ? null : earliest(planned.wakeAt, next);
+    at = quiet || enough(planned) ? null : earliest(planned.wakeAt, next);
+    yield;
   }
   const last = rehearsal.snapshot(seen.snapshot.at);
   return {
@@ -69,9 +89,9 @@ export function rehearse(given: Snapshot, assumed: Assumptions, horizon: Millis,
 }
 
 /** What is due without any failure is taken as done, so that what follows follows from the failures. */
-function settle(given: Snapshot): { readonly start: Snapshot; readonly due: number } {
-  const nothing: Assumptions = { fail: new Set(), how: 'dead', backAfter: null, agents: 'acknowledge', stopTakes: millis(0), commitTakes: millis(0) };
-  const rehearsal = new Rehearsal(given, nothing);
+function settle(given: Snapshot, assumed: Assumptions): { readonly start: Snapshot; readonly due: number } {
+  // Nobody stops at once, and who fails has sent the last beat.
+  const rehearsal = new Rehearsal(given, { ...assumed, backAfter: null, agents: 'stuck', commitTakes: millis(0) });
   let due = 0;
   for (let round = 0; round < 3; round += 1) {
     const planned = plan(rehearsal.snapshot(given.at));

@@ -8,14 +8,13 @@ import { targetName, type ManifestInput, type Placement } from '../model/placeme
 import { sentence } from '../model/reasons.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { elapsed, formatInstant } from '../model/time.ts';
-import { readAgents } from '../observe/placements.ts';
-import { withClient } from '../platform/pg.ts';
 import { processorHash, processorStem } from '../render/names.ts';
 import type { ChartSettings } from '../render/props.ts';
 import { manifestDiff } from './diff.ts';
-import { operation, type OperatorContext } from './operation.ts';
+import { operation } from './operation.ts';
 import { quantity } from './quantity.ts';
 import { rehearse, type Rehearsed, type RehearsedCommit } from './rehearse.ts';
+import { rehearseLive } from './rehearse-live.ts';
 import { scenarioInput, scenarioOf, withApprovals, type Scenario } from './scenario.ts';
 
 const after = z.int().describe('After the failure, in milliseconds.');
@@ -94,18 +93,12 @@ export function simulateFleet(given: Snapshot, asked: SimulateInput, manifests: 
   if (asked.fail === undefined && asked.site === undefined && asked.at === undefined) throw nobodyFails();
   const snapshot = withApprovals(given, asked);
   const scenario = scenarioOf(snapshot, asked);
-  return simulationOf(snapshot, scenario, rehearse(snapshot, scenario.assumed, scenario.horizon), { diffs: asked.diffs, manifests });
+  return simulationOf(snapshot, scenario, rehearse(snapshot, scenario.assumed, scenario), { diffs: asked.diffs, manifests });
 }
 
 function nobodyFails(): Failure {
   const mend = 'give nodes, a site or a share of the fleet';
   return new Failure('invalid-input', `fail: ${mend}.`, { problems: [{ field: 'fail', value: 'nothing', mend }] });
-}
-
-/** With what is known of the agents on the nodes that fail, which a snapshot of a healthy fleet leaves out. */
-export async function rehearseLive({ pool }: OperatorContext, snapshot: Snapshot, { assumed, horizon }: Scenario): Promise<Rehearsed> {
-  const agents = await withClient(pool, (client) => readAgents(client, snapshot.placements, assumed.fail));
-  return rehearse(snapshot, assumed, horizon, agents);
 }
 
 interface Telling {

@@ -40,12 +40,28 @@ const atHomeReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['first-place
 const nothing: Verdict = { change: null, hold: null, wakeAt: null };
 
 export function placementOf(world: World, spec: ProcessorSpec, current: Placement | null, retiredEpoch: Epoch | null): Verdict {
-  const home = spec.home.kind === 'edge' ? (world.health.get(spec.home.nodeId) ?? null) : null;
+  const home = homeHealth(world, spec);
   if (current !== null && isAtRest(spec, current, home)) return nothing;
 
-  const subject: Subject = { world, spec, workload: world.workloadOf(spec), current, home, policy: policyOf(world, spec) };
+  const subject = subjectOf(world, spec, current);
   if (current === null) return changed(place(subject, retiredEpoch));
   return current.phase === 'stopping' ? whileStopping(subject, current) : whileActive(subject, current);
+}
+
+/** One processor with all that its rules ask. */
+export function subjectOf(world: World, spec: ProcessorSpec, current: Placement | null): Subject {
+  return { world, spec, workload: world.workloadOf(spec), current, home: homeHealth(world, spec), policy: policyOf(world, spec) };
+}
+
+function homeHealth(world: World, { home }: ProcessorSpec): NodeHealth | null {
+  return home.kind === 'edge' ? (world.health.get(home.nodeId) ?? null) : null;
+}
+
+/** What is known of the end of a placement that has to end; null while it may stay. */
+export function endOfPlacement(subject: Subject, current: Placement): Proof | null {
+  const source = sourceHealth(subject.world, current);
+  if (current.phase === 'stopping') return proofOfStop(subject, current, source);
+  return source?.verdict === 'lost' ? lossFence(leaving(subject, current), source, subject.policy) : null;
 }
 
 /** The common case by far, answered without building anything. */
