@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HeartbeatAnswer } from '../../../src/http/heartbeat.ts';
 import { createIntake, type HeartbeatIntake, type IntakeSettings } from '../../../src/http/intake.ts';
@@ -83,6 +84,47 @@ test('only who beats from the current placement learns its epoch, and is promise
   expect(await answer({ processor_id: unplaced })).toEqual({ standing: 'unplaced', ...nothing });
 });
 
+test('a second batch is under way while the first one is written, and the rest waits for both', async () => {
+  await using r = rig(db.url);
+  const nodes = await Promise.all(['a', 'b', 'c', 'd'].map((name) => fleet.node(`under-way-${name}`)));
+  const client = await db.pool.connect();
+  try {
+    await client.query('begin');
+    await client.query('lock table dory.intake');
+    const answers: Promise<HeartbeatAnswer>[] = [];
+    for (const node_id of nodes) {
+      answers.push(r.intake.record(beatOf({ node_id })));
+      // A turn of the event loop each.
+      await setImmediate();
+      await setImmediate();
+    }
+    await client.query('commit');
+    expect((await Promise.all(answers)).map(({ standing }) => standing)).toEqual(nodes.map(() => 'node'));
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
+  const batches = (await r.metrics.heartbeatBatchSize.get()).values;
+  expect(batches.find(({ metricName }) => metricName?.endsWith('_count'))?.value).toBe(3);
+  expect(batches.find(({ labels }) => labels['le'] === 1)?.value).toBe(2);
+});
+
+test('several instances take beats of the same processors, and each says the same of them', async () => {
+  await using one = rig(db.url);
+  await using two = rig(db.url);
+  const placed = await Promise.all(Array.from({ length: 20 }, async (_, at) => {
+    const [node_id, processor_id] = [await fleet.node(`shared-${String(at)}`), await fleet.processor()];
+    await fleet.place(processor_id, node_id, { epoch: 5 });
+    return { node_id, processor_id, placement_epoch: 5 };
+  }));
+  const rounds = Array.from({ length: 10 }, () => [...placed, ...placed.toReversed()].map((body) => [one.intake.record(beatOf(body)), two.intake.record(beatOf(body))])).flat(2);
+  for (const answer of await Promise.all(rounds)) expect(answer).toEqual({ standing: 'current', placementEpoch: 5, leaseSec: 30 });
+  for (const { processor_id } of placed) {
+    const { last_beat_at, lease_until } = (await fleet.beat(processor_id))!;
+    expect(lease_until!.getTime() - last_beat_at.getTime()).toBe(30_000);
+  }
+});
+
 test('more than the queue holds is answered at once, not stored, and costs the record of intake its past', async () => {
   await using r = rig(db.url, { longestQueue: 2 });
   await db.pool.query(`insert into dory.intake values (true, now() - interval '1 hour', now()) on conflict (only_row) do update set covered_since = excluded.covered_since, covered_until = now()`);
@@ -92,14 +134,18 @@ test('more than the queue holds is answered at once, not stored, and costs the r
   expect(rows[0]?.fresh).toBe(true);
 });
 
-test('a statement that hangs is answered as not stored after the time limit', async () => {
+test('a statement that hangs is answered as not stored after the time limit, with what is behind it', async () => {
   await using r = rig(db.url, { writeTimeout: millis(100) });
   const node = await fleet.node('hangs');
   const client = await db.pool.connect();
   try {
     await client.query('begin');
     await client.query('update edge_nodes set status = status where id = $1', [node]);
-    expect((await r.intake.record(beatOf({ node_id: node }))).standing).toBe('unstored');
+    const waits = r.intake.record(beatOf({ node_id: node }));
+    await setImmediate();
+    await setImmediate();
+    const behind = r.intake.record(beatOf({}));
+    expect([(await waits).standing, (await behind).standing]).toEqual(['unstored', 'unstored']);
   } finally {
     await client.query('rollback');
     client.release();

@@ -28,6 +28,7 @@ let url: string;
 // The first run on a machine installs it.
 beforeAll(async () => {
   sdk = await pythonSdk(process.env);
+  if (typeof sdk === 'string') process.stderr.write(`The real SDK is not tested: ${sdk}\n`);
   db = await testDatabase();
   fleet = await testFleet(db.pool);
   beatsPool = intakePool(db.url);
@@ -44,7 +45,7 @@ afterAll(async () => {
   await db.close();
 });
 beforeEach(({ skip }) => {
-  if (typeof sdk === 'string') skip(`the real SDK is not tested: ${sdk}`);
+  if (typeof sdk === 'string') skip(sdk);
 });
 
 interface Agent extends Disposable {
