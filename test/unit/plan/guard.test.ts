@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { spending, type Spending } from '../../../src/model/budget.ts';
 import { byText, type OrganizationId, type ProcessorId } from '../../../src/model/ids.ts';
-import type { Change } from '../../../src/model/plan.ts';
+import type { Change, ChangeKind } from '../../../src/model/plan.ts';
 import type { ReasonCode } from '../../../src/model/reasons.ts';
 import type { Placement } from '../../../src/model/placement.ts';
 import type { GuardPolicy, GuardState, RecordedGuard, Snapshot } from '../../../src/model/snapshot.ts';
@@ -8,6 +9,7 @@ import { instant, millis } from '../../../src/model/time.ts';
 import { allowedOf } from '../../../src/plan/budget.ts';
 import { overRate, tokensAt } from '../../../src/plan/bucket.ts';
 import { guardOf, siteOf } from '../../../src/plan/guard.ts';
+import { trustsSignals } from '../../../src/plan/restraint.ts';
 import { indexWorld } from '../../../src/plan/world.ts';
 import { testPolicy } from '../../support/policy.ts';
 import { World } from '../../support/world.ts';
@@ -222,6 +224,29 @@ describe('the bucket of failovers', () => {
   });
 });
 
+describe('a change trusts what nodes say', () => {
+  const change = (kind: ChangeKind, reason: ReasonCode, phase: Placement['phase'] | null, fence?: ReasonCode): Change =>
+    ({ kind, reason, before: phase === null ? null : { phase }, evidence: fence === undefined ? {} : { fence } }) as unknown as Change;
+
+  test.each<[string, Change, boolean]>([
+    ['a move off a dead node', change('move', 'heartbeat-stale', 'active'), true],
+    ['a move off a dead node whose lease is over', change('move', 'node-dead', 'active', 'fence-lease-over'), true],
+    ['a stop on a silent node', change('stop', 'node-silent', 'active'), true],
+    ['a way home', change('stop', 'node-recovered', 'active'), true],
+    ['a first placement away from a home that failed', change('place', 'heartbeat-stale', null), true],
+    ['whatever was fenced by silence', change('move', 'home-changed', 'stopping', 'fence-silent'), true],
+    ['what was proved to have stopped', change('move', 'node-silent', 'stopping', 'fence-pods-gone'), false],
+    ['a first placement at home', change('place', 'first-placement', null), false],
+    ['an order to empty a node', change('stop', 'node-decommissioned', 'active'), false],
+    ['another home', change('stop', 'home-changed', 'active'), false],
+    ['a stop that is taken back', change('resume', 'move-cancelled', 'stopping'), false],
+    ['a release', change('update', 'spec-changed', 'active'), false],
+    ['a removal', change('remove', 'row-removed', 'active'), false],
+  ])('%s: %#', (_, each, trusts) => {
+    expect(trustsSignals(each)).toBe(trusts);
+  });
+});
+
 describe('while the fleet is degraded', () => {
   const guard: GuardPolicy = { ...testPolicy.guard, burst: 1, ratePerSecond: 2 };
   const world = new World({ ...testPolicy, guard });
@@ -256,6 +281,16 @@ describe('the change budget', () => {
     ['the floor, of an empty fleet', [], 25],
   ])('allows %s', (_, placements, allowed) => {
     expect(allowedOf({ placements, policy: testPolicy })).toBe(allowed);
+  });
+
+  test.each<[ChangeKind, ReasonCode, Placement['phase'] | null, Spending]>([
+    ['place', 'first-placement', null, null], ['resume', 'move-cancelled', 'stopping', null],
+    ['update', 'spec-changed', 'active', 'gradual'], ['stop', 'node-recovered', 'active', 'gradual'],
+    ['remove', 'row-removed', 'active', 'at-once'], ['remove', 'row-removed', 'stopping', 'at-once'],
+    ['stop', 'home-changed', 'active', 'at-once'], ['stop', 'node-decommissioned', 'active', 'at-once'],
+    ['stop', 'node-silent', 'active', null], ['move', 'heartbeat-stale', 'active', null], ['move', 'home-changed', 'stopping', null],
+  ])('%s, %s, from %s: %s', (kind, reason, phase, expected) => {
+    expect(spending({ kind, reason, before: phase === null ? null : ({ phase } as Placement) })).toBe(expected);
   });
 
   test('is not made larger by the managed pool, which is no node', () => {
