@@ -27,6 +27,7 @@ const pace = {
   'failover-heartbeat-gap': '2s',
   'failover-intake-fresh': '3s',
   'failover-fence-margin': '1s',
+  'heartbeats-interval': '500ms',
   'git-coalesce': '0s',
   cluster: 'demo',
 } as const;

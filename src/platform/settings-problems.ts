@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { conflictsOfPolicy, conflictsOfThresholds } from '../model/policy-conflicts.ts';
 import { editDistance, nearest } from './nearest.ts';
 import { settingKeys } from './settings-keys.ts';
 import type { Settings } from './settings-schema.ts';
@@ -47,15 +48,24 @@ export function misspelledVariables(env: Readonly<Record<string, string | undefi
 
 /** What is wrong with settings together, each of which is valid by itself. */
 export function conflicts(settings: Settings): readonly string[] {
-  const { git, failover } = settings;
+  const { git } = settings;
   const plain = git.url?.startsWith('http://') === true && !/^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?:[:/]|$)/.test(git.url);
   const rules: readonly (readonly [boolean, string])[] = [
     [git.token !== null && git.tokenFile !== null, 'git.token and git.tokenFile: set one of them'],
     [plain && (git.token !== null || git.tokenFile !== null), 'git.url: a token must not travel over http; use https'],
-    [failover.heartbeatGap > failover.heartbeatStale, 'failover.heartbeatGap must not be longer than failover.heartbeatStale'],
-    [failover.intakeFresh >= failover.heartbeatStale, 'failover.intakeFresh must be shorter than failover.heartbeatStale'],
   ];
-  return rules.filter(([wrong]) => wrong).map(([, line]) => line);
+  return [...rules.filter(([wrong]) => wrong).map(([, line]) => line), ...policyConflicts(settings)];
+}
+
+/** Of what holds for all, and of what single templates and processors have over it. */
+function policyConflicts({ failover, policies, heartbeats }: Settings): readonly string[] {
+  const own = policies.flatMap(({ match, ...fields }) => {
+    const merged = { ...failover, ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) };
+    const unsafe = fields.unfenced === undefined ? [] : conflictsOfThresholds(merged, merged.unfenced, heartbeats.interval).filter(({ code }) => code === 'stale-below-beats');
+    return [...conflictsOfPolicy(merged), ...unsafe].map(({ sentence }) => `policies, ${match}: ${sentence}`);
+  });
+  const all = [...conflictsOfThresholds(failover, failover.unfenced, heartbeats.interval), ...conflictsOfPolicy(failover)];
+  return [...all.map(({ sentence }) => `failover: ${sentence}`), ...own];
 }
 
 function shorten(text: string): string {

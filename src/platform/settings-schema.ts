@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isDataKey, isDnsLabel, isDnsSubdomain } from '../model/kubernetes-names.ts';
 import type { DailyWindow } from '../model/snapshot.ts';
-import { seconds, type Millis } from '../model/time.ts';
+import { millis, seconds, type Millis } from '../model/time.ts';
 import { durationPattern, parseDuration } from './durations.ts';
 import { logLevels } from './log.ts';
 
@@ -172,6 +172,7 @@ export const settingsSchema = z.strictObject({
   layout: oneOf('auto', 'flat', '64', '64x16').describe('Folders for processors in a new repository; auto chooses by the size of the fleet.'),
   heartbeats: z.strictObject({
     receiver: oneOf('dory', 'external').describe('Who writes heartbeats to the database: our HTTP server, or another program.'),
+    interval: duration(millis(100), 'a duration of at least 100ms, such as 5s').describe('How often agents send one.'),
     requireToken: yesOrNo().describe('Whether agents must send the bearer token of their node.'),
   }),
   system: z

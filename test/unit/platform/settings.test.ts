@@ -148,12 +148,28 @@ test('no secret is shown', () => {
 test.each([
   ['git: { token: a, tokenFile: b }', 'git.tokenFile'],
   ['git: { token: a, url: "http://git.example/x" }', 'git.url'],
-  ['failover: { heartbeatGap: 2m }', 'failover.heartbeatGap'],
-  ['failover: { intakeFresh: 60s }', 'failover.intakeFresh'],
+  ['failover: { heartbeatGap: 2m }', 'failover: heartbeatGap'],
+  ['failover: { intakeFresh: 60s }', 'failover: intakeFresh'],
+  ['failover: { stabilityWindow: 5h }', 'failover: stabilityWindow'],
+  ['failover: { heartbeatStale: 14s, heartbeatGap: 10s, intakeFresh: 5s }', 'failover: heartbeatStale'],
+  ['heartbeats: { interval: 15s }\nfailover: { unfenced: hold }', 'failover: lease'],
+  ['failover: { lease: 14s }', 'failover: lease'],
+  ['failover: { failback: window }', 'failover: failback'],
+  ['failover: { failbackWindow: 02:00-02:00 }', 'failover: failbackWindow'],
+  ['policies: [{ match: template/camera, failback: window }]', 'policies, template/camera: failback'],
+  ['failover: { heartbeatStale: 14s, heartbeatGap: 10s, intakeFresh: 5s, unfenced: hold }\npolicies: [{ match: template/camera, unfenced: replace }]', 'policies, template/camera: heartbeatStale'],
 ])('%s do not go together', (text, key) => {
   const lines = problems({ file: yaml(text) });
   expect(lines).toHaveLength(1);
   expect(lines[0]).toContain(key);
+});
+
+test.each([
+  'failover: { heartbeatStale: 14s, heartbeatGap: 10s, intakeFresh: 5s, unfenced: hold }',
+  'failover: { failback: window, failbackWindow: 22:00-04:00 }\npolicies: [{ match: template/camera, failback: window }]',
+  'policies: [{ match: template/camera, failback: window, failbackWindow: 02:00-04:00 }, { match: template/lidar, failback: manual }]',
+])('%s goes together', (text) => {
+  expect(problems({ file: yaml(text) })).toEqual([]);
 });
 
 test('a token may travel over http on this machine', () => {
