@@ -1,6 +1,7 @@
 import { Argument, Option, type Command } from 'commander';
 import type { z } from 'zod';
 import type { Snapshot } from '../model/snapshot.ts';
+import { systemClock } from '../platform/clock.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import { descriptionOf, fromTexts, kindOf, parseInput, type RawInput } from '../operator/input.ts';
 import { runOperation, type Operation } from '../operator/operation.ts';
@@ -13,7 +14,7 @@ import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { painter, render, type Column, type Format, type Paint } from './output.ts';
 import { settingsOf, withRuntime } from './runtime.ts';
 import { askServer, serverOf, type Server, type ServerFlags } from './server-client.ts';
-import { watchList, watchPage } from './watch.ts';
+import { watchList, watchPage, type Watch } from './watch.ts';
 
 /** An operation as a command: named as it is, with the members of its input as flags. */
 interface CommandBase<Input extends z.ZodObject, Output extends z.ZodType> {
@@ -59,7 +60,7 @@ export function pageCommand<Input extends z.ZodObject, Output extends z.ZodType>
     const { watched } = page;
     const look = async (): Promise<z.output<Output>> => (await ask(input)) as z.output<Output>;
     if (flags.watch === true && watched !== undefined) {
-      await watchPage(context, look, { watched, print: (output) => print(output, flags.output) });
+      await watchPage(watchOf(context), look, { watched, print: (output) => print(output, flags.output) });
       return;
     }
     const output = await look();
@@ -75,7 +76,7 @@ export function listCommand<Input extends z.ZodObject, Item>(program: Command, c
     const { watched, columns } = list;
     const look = (): Promise<Item[]> => allPages(ask, input);
     if (flags.watch === true && watched !== undefined) {
-      await watchList(context, look, { ...watched, columns, format: flags.output });
+      await watchList(watchOf(context), look, { ...watched, columns, format: flags.output });
       return;
     }
     const items = await look();
@@ -83,6 +84,8 @@ export function listCommand<Input extends z.ZodObject, Item>(program: Command, c
     context.exit(list.exit?.({ items, continue: null }) ?? exitCodes.ok);
   });
 }
+
+const watchOf = ({ signal, terminal: { out } }: CliContext): Watch => ({ clock: systemClock, signal, out });
 
 /** The most that one page may have. */
 const largestPage = 1000;

@@ -1,11 +1,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import { seconds } from '../model/time.ts';
-import { systemClock } from '../platform/clock.ts';
-import type { CliContext } from './context.ts';
+import type { Clock } from '../platform/clock.ts';
 import { render, table, type Column, type Format } from './output.ts';
 
 /** As often as a person looks. */
 const interval = seconds(2);
+
+/** What `-w` waits by, and until when. */
+export interface Watch {
+  readonly clock: Pick<Clock, 'sleep'>;
+  readonly signal: AbortSignal;
+  readonly out: (text: string) => void;
+}
 
 interface Watched<Output> {
   /** What counts as a change. */
@@ -14,14 +20,14 @@ interface Watched<Output> {
 }
 
 /** Prints a page, and again whenever it changes, until the program is told to stop. */
-export async function watchPage<Output>(context: CliContext, look: () => Promise<Output>, { watched, print }: Watched<Output>): Promise<void> {
+export async function watchPage<Output>(watch: Watch, look: () => Promise<Output>, { watched, print }: Watched<Output>): Promise<void> {
   let last: unknown = null;
-  await repeat(context, async () => {
+  await repeat(watch, async () => {
     const output = await look();
     const state = watched(output);
     if (isDeepStrictEqual(state, last)) return;
     last = state;
-    context.terminal.out(print(output));
+    watch.out(print(output));
   });
 }
 
@@ -35,16 +41,16 @@ interface WatchedList<Item> {
 }
 
 /** Prints a list, then each row that is new or has changed, until the program is told to stop. */
-export async function watchList<Item>(context: CliContext, look: () => Promise<readonly Item[]>, list: WatchedList<Item>): Promise<void> {
+export async function watchList<Item>(watch: Watch, look: () => Promise<readonly Item[]>, list: WatchedList<Item>): Promise<void> {
   const { key, state, columns, format } = list;
   let states = new Map<string, unknown>();
   let first = true;
-  await repeat(context, async () => {
+  await repeat(watch, async () => {
     const items = await look();
     const changed = items.filter((item) => !states.has(key(item)) || !isDeepStrictEqual(states.get(key(item)), state(item)));
     states = new Map(items.map((item) => [key(item), state(item)]));
     const rows = list.newestFirst === true ? changed.toReversed() : changed;
-    if (rows.length > 0) context.terminal.out(printRows(rows, columns, format, first));
+    if (rows.length > 0) watch.out(printRows(rows, columns, format, first));
     if (rows.length > 0) first = false;
   });
 }
@@ -57,7 +63,7 @@ function printRows<Item>(rows: readonly Item[], columns: readonly Column<Item>[]
   return first ? text : text.slice(text.indexOf('\n') + 1);
 }
 
-async function repeat({ signal }: CliContext, step: () => Promise<void>): Promise<void> {
+async function repeat({ signal, clock }: Watch, step: () => Promise<void>): Promise<void> {
   do await step();
-  while (await systemClock.sleep(interval, signal).then(() => true, () => false));
+  while (await clock.sleep(interval, signal).then(() => true, () => false));
 }
