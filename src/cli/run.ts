@@ -14,6 +14,7 @@ import { databaseFailure } from '../platform/pg-failure.ts';
 import { createCandidate } from './candidate.ts';
 import { openCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
+import { keepHouse } from './housekeeping.ts';
 import { newCycleName, openEngine, type Engine } from './engine.ts';
 import { assertLeading } from './lease.ts';
 import { measureStages, observeCycle, observeFailure } from './observe-cycle.ts';
@@ -67,7 +68,7 @@ export async function serve(runtime: OpenRuntime, signal: AbortSignal, onReport:
 async function keepServing({ log, clock }: Runtime, metrics: Metrics, parts: Parts, signal: AbortSignal): Promise<void> {
   const bug = new AbortController();
   const either = AbortSignal.any([signal, bug.signal]);
-  const running = [parts.loop.run(either), parts.remoteChecks(either)];
+  const running = [parts.loop.run(either), parts.remoteChecks(either), parts.housekeeping(either)];
   try {
     await Promise.all(running);
   } finally {
@@ -87,11 +88,12 @@ interface Parts {
   readonly loop: Loop;
   /** Looks now and then whether somebody else wrote into our folder. */
   readonly remoteChecks: (signal: AbortSignal) => Promise<void>;
+  readonly housekeeping: (signal: AbortSignal) => Promise<void>;
   readonly stop: () => Promise<void>;
 }
 
 async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: CycleReport) => void): Promise<Parts> {
-  const { clock, random, log, settings, databaseUrl } = runtime;
+  const { clock, random, log, settings } = runtime;
   const candidate = createCandidate(runtime, metrics, () => { loop.wake(); });
   const { leadership, database } = candidate;
   const stages = measureStages(clock, metrics);
@@ -127,7 +129,30 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
     },
   });
   const server = await createServer(runtime, metrics, (authenticator) => operatorApi(runtime, engine, authenticator));
-  const listener = listen({
+  const listener = listenForWork(runtime, metrics, leadership, loop);
+  warnOfIdleSettings(runtime);
+  cluster?.start();
+  leadership.start();
+  const stop = async (): Promise<void> => {
+    // First, for somebody else waits for it.
+    await candidate.stop();
+    await listener.close();
+    await server.close();
+    await engine.close();
+    await cluster?.close();
+  };
+  return {
+    url: server.url,
+    loop,
+    remoteChecks: (signal) => checkRemote(runtime, { engine, leadership, loop, metrics }, signal),
+    housekeeping: (signal) => keepHouse(runtime, leadership, metrics, signal),
+    stop,
+  };
+}
+
+/** What others wrote calls for a cycle. */
+function listenForWork({ clock, random, log, databaseUrl }: OpenRuntime, metrics: Metrics, leadership: Leadership, loop: Loop): ReturnType<typeof listen> {
+  return listen({
     url: databaseUrl, channel: leaderChannel.name, clock, random, log,
     onNotify: (payload) => {
       metrics.configWatcherHealthy.set(1);
@@ -140,18 +165,6 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
       metrics.configWatcherErrors.inc();
     },
   });
-  warnOfIdleSettings(runtime);
-  cluster?.start();
-  leadership.start();
-  const stop = async (): Promise<void> => {
-    // First, for somebody else waits for it.
-    await candidate.stop();
-    await listener.close();
-    await server.close();
-    await engine.close();
-    await cluster?.close();
-  };
-  return { url: server.url, loop, remoteChecks: (signal) => checkRemote(runtime, { engine, leadership, loop, metrics }, signal), stop };
 }
 
 /** What the running system's command line may hold, and this version takes without doing anything about it. */
