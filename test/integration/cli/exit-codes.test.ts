@@ -63,6 +63,8 @@ describe('exit codes', () => {
     const shop = await small(onTestFinished);
     await shop.pool.query(`update processor_template_versions set runtime_config_template = '{"resources": {"gpu_required": true, "gpu_limit": "1"}}'`);
     await shop.here('reconcile', '--once');
+    // Nothing is starting any more.
+    await shop.pool.query(`update dory.placements set since = since - interval '1 hour'`);
     await shop.pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - interval '5 min' where name = 'edge-1'`);
     expect(await codes(shop, ['plan'], ['status'], ['reconcile', '--once'])).toEqual([4, 4, 4]);
     const { code, out } = await shop.dory('status', '-o', 'json');
