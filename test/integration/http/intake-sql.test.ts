@@ -197,6 +197,8 @@ test('a node that was written just now is neither written again nor waited for',
     client.release();
   }
   expect(await fleet.lastHeartbeat(home)).toEqual(first);
+  await send({ processor_id: id, node_id: other });
+  expect(await fleet.lastHeartbeat(other)).not.toBeNull();
   await writeBatch(db.pool, [beatOf({ processor_id: id })], { ...options, nodeSec: 0 });
   expect((await fleet.lastHeartbeat(home))!.getTime()).toBeGreaterThan(first!.getTime());
 });
