@@ -52,7 +52,7 @@ export interface NodeCondition {
   readonly since: Instant;
   /** Taints that keep new pods away, as `key` or `key=value`; sorted. Those for not-ready and unreachable are left out. */
   readonly taints: readonly string[];
-  /** How long ago the kubelet renewed its lease, by the cluster's own clock; null if there is none. Shown, not decided by. */
+  /** How long ago the kubelet renewed its lease, by the cluster's own clock; null if there is none, and while it is ready. Shown, not decided by. */
   readonly leaseAgeMs: Millis | null;
   readonly architecture: string | null;
   /** Whether it can give a GPU. */

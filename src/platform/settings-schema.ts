@@ -137,7 +137,7 @@ export const settingsSchema = z.strictObject({
   dataDir: path().describe('Folder for the embedded database and the local repository.'),
   cluster: dnsLabel().describe('Name of the folder clusters/NAME in the repository.'),
   namespace: dnsLabel().describe('For processors whose row names no namespace.'),
-  kubeconfig: path().nullable().describe('Kubernetes client configuration; null: none.'),
+  kubeconfig: path().nullable().describe('Kubernetes client configuration; null: that of the pod that it runs in, else none.'),
   pollInterval: second(1).describe('How often the tables of the running system are looked at for changes.'),
   logLevel: oneOf(...logLevels).describe('Least level that is logged.'),
   enableMonitor: yesOrNo().describe('Moves processors away from application nodes that are tainted NoSchedule.'),

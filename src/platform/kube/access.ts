@@ -50,7 +50,7 @@ export function createAccess(source: KubeSource): KubeAccess {
       const cluster = config.getCurrentCluster();
       if (cluster === null) throw unusable(source, new Error('its current context names no cluster'));
       const renewed = keepPool(pool, cluster, options);
-      // Connections in use end by themselves: a request lasts seconds.
+      // Those of the pool before end by themselves: a request lasts seconds, and no server keeps an idle connection for long.
       pool = renewed;
       return { url: cluster.server, agent: renewed.agent, headers: headersOf(options) };
     },

@@ -3,7 +3,7 @@ import { request as httpsRequest } from 'node:https';
 import { z } from 'zod';
 import { Failure, type FailureCode } from '../../model/failure.ts';
 import { seconds, type Millis } from '../../model/time.ts';
-import type { KubeAccess } from './access.ts';
+import type { KubeAccess, KubeConnection } from './access.ts';
 
 /** Reads from an API server. Everything that it answers is untrusted text until it is parsed. */
 export interface KubeClient {
@@ -17,7 +17,7 @@ export interface KubeClient {
   close(): void;
 }
 
-export type Query = Readonly<Record<string, string | undefined>>;
+type Query = Readonly<Record<string, string | undefined>>;
 
 interface GetOptions {
   readonly signal?: AbortSignal;
@@ -70,14 +70,8 @@ export function createKubeClient(access: KubeAccess): KubeClient {
   };
 }
 
-interface Target {
-  readonly agent: KubeConnectionAgent;
-  readonly headers: Readonly<Record<string, string>>;
-}
-type KubeConnectionAgent = Awaited<ReturnType<KubeAccess['connect']>>['agent'];
-
 /** The response, once its headers are there. A socket on which nothing comes for `silence` is given up: its other end may be gone. */
-function respond(url: string, { agent, headers }: Target, { signal, silence }: { readonly signal?: AbortSignal; readonly silence: Millis }): Promise<IncomingMessage> {
+function respond(url: string, { agent, headers }: Pick<KubeConnection, 'agent' | 'headers'>, { signal, silence }: { readonly signal?: AbortSignal; readonly silence: Millis }): Promise<IncomingMessage> {
   const request = url.startsWith('https:') ? httpsRequest : httpRequest;
   return new Promise((resolve, reject) => {
     const sent = request(url, { agent, headers, ...(signal === undefined ? {} : { signal }) });
