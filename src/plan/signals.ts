@@ -1,3 +1,4 @@
+import type { EdgeNode } from '../model/fleet.ts';
 import type { Evidence } from '../model/reasons.ts';
 import type { Placement } from '../model/placement.ts';
 import type { AgentSignals, Intake, NodeSignals, Policy } from '../model/snapshot.ts';
@@ -90,19 +91,19 @@ function beatsExpectedFrom({ placement, agent }: Occupant, nodeBeat: Instant, { 
   return heard ?? after(placement.since, startupGrace);
 }
 
-/** What both signals say, in numbers; only what is known. */
-export function signalEvidence({ signals: { heartbeat, kubernetes }, policy, at }: SignalFacts, beats: HeartbeatColumn): Evidence {
-  const ageMs = heartbeat.known ? elapsed(heartbeat.at, at) : null;
-  const staleMs = 'staleMs' in beats ? beats.staleMs : ageMs;
-  const condition = kubernetes.known ? kubernetes.value : null;
-  const conditionMs = condition === null ? null : elapsed(condition.since, at);
-  return {
-    thresholdMs: policy.heartbeatStale,
-    ...(ageMs === null ? {} : { ageMs }),
-    ...(staleMs === null || beats.state === 'fresh' ? {} : { staleMs }),
-    ...(condition === null ? {} : { ready: conditionWord[condition.ready] }),
-    ...(conditionMs === null ? {} : condition?.ready === 'true' ? { readyMs: conditionMs } : { notReadyMs: conditionMs }),
-  };
+/** The node, and what both signals say of it in numbers; only what is known. */
+export function signalEvidence({ node, signals: { heartbeat, kubernetes }, policy, at }: SignalFacts & { readonly node: EdgeNode }, beats: HeartbeatColumn): Evidence {
+  const evidence: Record<string, string | number> = { node: node.name, thresholdMs: policy.heartbeatStale };
+  if (heartbeat.known) {
+    evidence['ageMs'] = elapsed(heartbeat.at, at);
+    if (beats.state !== 'fresh') evidence['staleMs'] = 'staleMs' in beats ? beats.staleMs : elapsed(heartbeat.at, at);
+  }
+  if (kubernetes.known) {
+    const { ready, since } = kubernetes.value;
+    evidence['ready'] = conditionWord[ready];
+    evidence[ready === 'true' ? 'readyMs' : 'notReadyMs'] = elapsed(since, at);
+  }
+  return evidence;
 }
 
 /** As Kubernetes writes the status of a condition. */
