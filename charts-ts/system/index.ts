@@ -2,6 +2,7 @@ import { App, Yaml, type Chart } from 'cdk8s';
 import { BeaconChart } from './beacon.ts';
 import { EcrTokenRefreshChart } from './ecr-token-refresh.ts';
 import { KarpenterChart } from './karpenter.ts';
+import { MonitoringChart } from './monitoring/chart.ts';
 import { OrchestratorAccessChart } from './orchestrator-access.ts';
 import { OrchestratorChart } from './orchestrator.ts';
 import { ProcessorAccessChart } from './processor-access.ts';
@@ -19,6 +20,7 @@ export function systemFiles(props: SystemProps, namespaces: readonly string[]): 
     ...(props.beacon.enabled ? [['beacon.yaml', print((app) => new BeaconChart(app, 'system', props))] as const] : []),
     ['ecr-token-refresh.yaml', print((app) => new EcrTokenRefreshChart(app, 'system', props, used))],
     ['karpenter.yaml', print((app) => new KarpenterChart(app, 'system', props))],
+    ...(props.monitoring.dashboard || props.monitoring.rules !== 'none' ? [['monitoring.yaml', print((app) => new MonitoringChart(app, 'system', props))] as const] : []),
     ['orchestrator-access.yaml', print((app) => new OrchestratorAccessChart(app, 'system', props))],
     ['orchestrator.yaml', print((app) => new OrchestratorChart(app, 'system', props))],
   ];

@@ -71,6 +71,13 @@ export const systemSchema = z
         tokenSecret: name().nullable().default(null),
       })
       .prefault({}),
+    monitoring: z
+      .strictObject({
+        dashboard: z.boolean({ error: 'true or false' }).default(true),
+        rules: z.enum(['none', 'configMap', 'prometheusRule'], { error: 'none, configMap or prometheusRule' }).default('configMap'),
+        ruleLabels: z.record(z.string(), z.string({ error: 'a text' })).default({}),
+      })
+      .prefault({}),
     ecrRefresh: z
       .strictObject({
         image: text('an image', isImageReference).default('alpine/k8s:1.34.1'),

@@ -15,6 +15,7 @@ export async function keepHouse(runtime: Runtime, leadership: Leadership, metric
   let cleaned = Number.NEGATIVE_INFINITY;
   const once = async (): Promise<void> => {
     await countStatuses(runtime, metrics);
+    await countPending(runtime, metrics);
     if (clock.monotonic() - cleaned < cleanEvery) return;
     cleaned = clock.monotonic();
     const gone = await deleteOldEvents(runtime.pool, runtime.settings.retention.events, signal);
@@ -32,4 +33,10 @@ async function countStatuses({ pool }: Runtime, { pods }: Metrics): Promise<void
   // What is not seen any more goes to nothing.
   pods.reset();
   for (const { status, count } of rows) pods.set({ status }, Number(count));
+}
+
+/** A cycle that fails to push tells nothing of what waits; the rows do. */
+async function countPending({ pool }: Runtime, { pendingRevisions }: Metrics): Promise<void> {
+  const { rows } = await pool.query<{ count: string }>('select count(*) from dory.revisions where committed_at is null');
+  pendingRevisions.set(Number(rows[0]?.count ?? 0));
 }

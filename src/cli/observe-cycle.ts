@@ -53,7 +53,6 @@ export function observeCycle(metrics: Metrics, now: Instant, { snapshot, planned
     for (const decidedAt of publication.waited) metrics.commitSeconds.observe(Math.max(0, elapsed(decidedAt, now)) / 1000);
     for (const at of publication.detected) metrics.detectionCommitSeconds.observe(Math.max(0, elapsed(at, now)) / 1000);
   }
-  metrics.pendingRevisions.set(publication?.kind === 'postponed' ? 1 : 0);
   metrics.reconciliationQueueDepth.set(publication?.kind === 'postponed' ? planned.changes.length : 0);
 }
 

@@ -38,10 +38,12 @@ it('is kept while this instance leads: rows are counted by status, and old event
   leading.now = true;
   await round();
   expect([await pods(), await events()]).toEqual([[['pending', 3]], 0]);
+  await database.pool.query(`insert into dory.revisions (id, decided_at, leader_epoch, trigger, inputs_digest, renderer) values (1, now(), 1, 'x', 'x', 'x')`);
   await database.pool.query(`update processors set status = 'running'; insert into dory.events (at, kind) values (now() - interval '91 days', 'old')`);
   await round();
   // Once an hour is enough for what is kept for months.
   expect([await pods(), await events()]).toEqual([[['running', 3]], 1]);
+  expect((await metrics.pendingRevisions.get()).values).toMatchObject([{ value: 1 }]);
   stop.abort();
   await kept;
 });

@@ -18,6 +18,7 @@ const variants: readonly (readonly [string, SystemProps])[] = [
   ['server-side apply', withSection({ apply: 'ssa' })],
   ['ssh and signed commits', withSection({ git: { url: 'ssh://git@git.example.com/fleet.git', credentials: 'ssh', signCommits: true } })],
   ['beacons', withSection({ beacon: { enabled: true, tokenSecret: 'node-tokens' } })],
+  ["the operator's rules", withSection({ monitoring: { rules: 'prometheusRule', ruleLabels: { release: 'prometheus' } } })],
   ['a public repository', withSection({ git: { credentials: 'none' } })],
   ['another account', systemProps({ accountId: '123456789012', region: 'eu-west-1', scrapeAnnotations: { 'prometheus.io/scrape': 'true' }, env: { DORY_HTTP_PORT: '8080' } }, { ...shared, cluster: 'north' })],
 ];
@@ -216,7 +217,7 @@ describe('settings', () => {
     const paths = Object.entries(systemSchema.parse({})).flatMap(([key, value]) => (sections.has(key) ? Object.keys(value as object).map((inner) => `${key}.${inner}`) : [key]));
     expect(listed).toEqual(paths);
   });
-  const sections = new Set(['git', 'data', 'kubelet', 'beacon', 'ecrRefresh']);
+  const sections = new Set(['git', 'data', 'kubelet', 'beacon', 'monitoring', 'ecrRefresh']);
 });
 
 test('what is committed under generated/ is what is rendered now', () => {
