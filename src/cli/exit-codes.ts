@@ -1,5 +1,3 @@
-import type { Plan } from '../model/plan.ts';
-
 /** Exit codes, the same for every command. Where several apply, the lowest that is not 0 counts. */
 export const exitCodes = {
   ok: 0,
@@ -19,8 +17,15 @@ export function firstOf(codes: readonly ExitCode[]): ExitCode {
   return codes.filter((code) => code !== exitCodes.ok).sort((a, b) => a - b)[0] ?? exitCodes.ok;
 }
 
+/** Of a plan, or of what is told of one. */
+interface LeftOver {
+  readonly quarantined: readonly unknown[];
+  readonly refusals: readonly unknown[];
+  readonly holds: readonly { readonly needsPerson: boolean }[];
+}
+
 /** What a plan leaves to a person: rows to mend, holds to resolve. */
-export function leftToPeople({ quarantined, refusals, holds }: Pick<Plan, 'quarantined' | 'refusals' | 'holds'>): ExitCode {
+export function leftToPeople({ quarantined, refusals, holds }: LeftOver): ExitCode {
   const held = refusals.length > 0 || holds.some(({ needsPerson }) => needsPerson);
   return firstOf([quarantined.length > 0 ? exitCodes.quarantine : exitCodes.ok, held ? exitCodes.held : exitCodes.ok]);
 }

@@ -4,14 +4,11 @@ import { databaseFailure } from '../platform/pg-failure.ts';
 import type { CliContext } from './context.ts';
 import { demoCommand } from './demo.ts';
 import { exitCodeHelp, exitCodes, type ExitCode } from './exit-codes.ts';
-import { historyCommand } from './history.ts';
 import { migrateCommand } from './migrate.ts';
 import { operatorCommands } from './operator-commands.ts';
-import { planCommand } from './plan.ts';
 import { reconcileCommand } from './reconcile.ts';
 import { renderCommand } from './render.ts';
 import { runCommand } from './run.ts';
-import { statusCommand } from './status.ts';
 import { programVersion, versionCommand } from './version.ts';
 
 /** Runs the command that `args` names. Failures are printed as people read them; bugs are thrown. */
@@ -48,7 +45,7 @@ export function createProgram(context: CliContext): Command {
     .enablePositionalOptions()
     .exitOverride()
     .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
-  for (const add of [demoCommand, migrateCommand, planCommand, reconcileCommand, runCommand, renderCommand, historyCommand, statusCommand, ...operatorCommands, versionCommand]) {
+  for (const add of [demoCommand, migrateCommand, runCommand, reconcileCommand, renderCommand, ...operatorCommands, versionCommand]) {
     add(program, context);
   }
   for (const command of program.commands) command.copyInheritedSettings(program);

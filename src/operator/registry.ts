@@ -14,11 +14,12 @@ import { repairEpochs } from './repair.ts';
 import { planNow } from './plan.ts';
 import { policyClear, policyList, policySet } from './policies.ts';
 import { simulate } from './simulate.ts';
+import { status } from './status-view.ts';
 import { nodeTokenCreate, nodeTokenList, nodeTokenRevoke, nodeTokenRotate, tokenCreate, tokenList, tokenRevoke, tokenRotate } from './tokens.ts';
 
 /** Everything that operators can do. What is in here has a route and a command. */
 export const operations: readonly Operation[] = [
-  planNow, history,
+  status, planNow, history,
   approve, confirmStop,
   pause, resume,
   maintenanceBegin, maintenanceEnd, maintenanceList,
