@@ -155,10 +155,11 @@ describe('what is stored of a processor', () => {
     expect((await fleet.row(leaving)).status).toBe('pending');
   });
 
-  test('terminated and failed rows are left alone', async () => {
+  test('terminated and failed rows are left alone, and so are their nodes', async () => {
     const id = await placed(home, {}, 'failed');
     await send({ processor_id: id });
     expect(await fleet.row(id)).toMatchObject({ status: 'failed', health_status: null, last_health_check_at: null });
+    expect(await fleet.lastHeartbeat(home)).toBeNull();
   });
 
   test('a stop is acknowledged while stopping only, taken back by a beat that works on, and forgotten with a new epoch', async () => {

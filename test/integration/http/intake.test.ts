@@ -178,6 +178,42 @@ test('with the database down every beat is answered at once, nothing is stored, 
   }
 });
 
+test('a server that was a standby is asked again on a new connection', async () => {
+  const own = await testDatabase();
+  const name = new URL(own.url).pathname.slice(1);
+  try {
+    await onServer(`alter database ${name} set default_transaction_read_only = on`);
+    await using r = rig(own.url, { extendEvery: millis(10) });
+    expect((await r.intake.record(beatOf({}))).standing).toBe('unstored');
+    await onServer(`alter database ${name} reset default_transaction_read_only`);
+    r.intake.start();
+    await expect.poll(async () => (await r.intake.record(beatOf({}))).standing).toBe('node');
+  } finally {
+    await own.close();
+  }
+});
+
+test('a beat that could not be taken costs the record its past, also if the first attempt to say so fails', async () => {
+  const own = await testDatabase();
+  const since = async (): Promise<number> => (await own.pool.query<{ since: Date }>('select covered_since as since from dory.intake')).rows[0]!.since.getTime();
+  await own.pool.query(`insert into dory.intake values (true, '2001-01-01Z', now())`);
+  const client = await own.pool.connect();
+  try {
+    await using r = rig(own.url, { extendEvery: millis(10), writeTimeout: millis(100) });
+    expect(r.intake.lose().standing).toBe('unstored');
+    await client.query('begin');
+    await client.query('select from dory.intake for update');
+    r.intake.start();
+    await expect.poll(async () => (await r.metrics.databaseErrors.get()).values.length).toBe(1);
+    expect(await since()).toBe(Date.parse('2001-01-01Z'));
+    await client.query('rollback');
+    await expect.poll(since).toBeGreaterThan(Date.parse('2001-01-01Z'));
+  } finally {
+    client.release();
+    await own.close();
+  }
+});
+
 test('the record of intake is extended without traffic, and not after the stop', async () => {
   const own = await testDatabase();
   const until = async (): Promise<number> => (await own.pool.query<{ at: Date }>('select covered_until as at from dory.intake')).rows[0]?.at.getTime() ?? 0;

@@ -100,6 +100,24 @@ test('a beat that waited for the decision to leave its node learns of it', async
   expect(await fleet.lastHeartbeat(home)).not.toBeNull();
 });
 
+test('where another instance stored the first beat since this one began, its lease is kept all the same', async () => {
+  const id = await placed(home);
+  const client = await db.pool.connect();
+  try {
+    await client.query('begin');
+    await client.query(`insert into dory.beats (processor_id, epoch, last_beat_at) values ($1, 1, now() - interval '10 seconds')`, [id]);
+    const answers = send({ processor_id: id, placement_epoch: 1 });
+    const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    await expect.poll(async () => (await db.pool.query(waiting)).rowCount).toBe(1);
+    await client.query('commit');
+    expect(await answers).toMatchObject([{ standing: 'current' }]);
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
+  expect(await leaseOf(id)).toBe(30_000);
+});
+
 test('an epoch above the database\'s is told of once for each processor and epoch', async () => {
   const [one, two] = [await placed(home, { epoch: 3 }), await placed(home)];
   for (const placement_epoch of [5, 5, 6]) await send({ processor_id: one, placement_epoch }, { processor_id: two, placement_epoch: 5 });

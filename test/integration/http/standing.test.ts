@@ -45,7 +45,7 @@ interface World {
 const nodeCount = 3;
 const node = fc.nat({ max: nodeCount - 1 });
 const world: fc.Arbitrary<World> = fc.record({
-  nodes: fc.array(fc.record({ name: fc.constantFrom(...names), gone: fc.boolean() }), { minLength: nodeCount, maxLength: nodeCount }),
+  nodes: fc.array(fc.record({ name: fc.constantFrom(...names), gone: fc.constantFrom(false, false, true) }), { minLength: nodeCount, maxLength: nodeCount }),
   processors: fc.array(
     fc.record({
       status: fc.constantFrom('running', 'running', 'running', 'failed'),
@@ -58,7 +58,7 @@ const world: fc.Arbitrary<World> = fc.record({
     fc.record({
       processor: fc.option(fc.nat({ max: 3 }), { freq: 6 }),
       from: fc.oneof(fc.constantFrom({ by: 'nothing' } as const, { by: 'elsewhere' } as const), fc.record({ by: fc.constantFrom('id', 'name'), node })),
-      echo: fc.option(fc.integer({ min: 1, max: 3 })),
+      echo: fc.option(fc.integer({ min: 1, max: 3 }), { freq: 1 }),
       status: fc.constantFrom(...statuses),
       proven: fc.boolean(),
     }),
