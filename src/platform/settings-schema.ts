@@ -57,7 +57,7 @@ const objectName = () => text('a name that Kubernetes accepts: lower-case letter
 
 const database = z.strictObject({
   url: text('a URL such as postgresql://USER:PASSWORD@HOST:PORT/DATABASE', isDatabaseUrl).nullable().meta({ description: 'The database; null starts one of our own under dataDir.', secret: true }),
-  poolSize: whole(1, 1000).describe('Most connections at once, the one that listens not included.'),
+  poolSize: whole(1, 1000).describe('Most connections at once, beside the few for heartbeats, leadership and notifications.'),
   statementTimeout: limit().describe('A statement that runs longer is cancelled.'),
 });
 
