@@ -1,9 +1,10 @@
 import type { NodeId } from '../model/ids.ts';
 import type { GuardVerdict } from '../model/plan.ts';
 import type { Evidence, ReasonCode } from '../model/reasons.ts';
-import type { GuardState, Intake, Policy, RecordedGuard, Verdict } from '../model/snapshot.ts';
-import { elapsed, instant, latest, type Instant } from '../model/time.ts';
+import type { GuardState, Policy, RecordedGuard, Snapshot, Verdict } from '../model/snapshot.ts';
+import { elapsed, instant, latest, type Instant, type Millis } from '../model/time.ts';
 import { tokensAt } from './bucket.ts';
+import { isFailed } from './flaps.ts';
 import type { NodeHealth } from './health.ts';
 import { lockOfNode } from './locks.ts';
 import type { World } from './world.ts';
@@ -50,8 +51,6 @@ interface WatchedNode {
   readonly beat: Instant | null;
 }
 
-const failing: ReadonlySet<Verdict> = new Set<Verdict>(['lost', 'silent', 'detached']);
-
 /** A node that never reported tells nothing, and one that a person works on is that person's matter. */
 function watchedNodes({ snapshot, health }: World): readonly WatchedNode[] {
   return snapshot.nodes.flatMap(({ nodeId, heartbeat, kubernetes, recorded }) => {
@@ -71,7 +70,7 @@ export function siteOf({ node }: Pick<NodeHealth, 'node'>, label: string | null)
 
 /** Those that failed at `from` or later, and are not back. */
 function failedSince(nodes: readonly WatchedNode[], from: number): readonly WatchedNode[] {
-  return nodes.filter(({ verdict, since }) => failing.has(verdict) && since >= from);
+  return nodes.filter(({ verdict, since }) => isFailed(verdict) && since >= from);
 }
 
 function judged(world: World, before: RecordedGuard | null, nodes: readonly WatchedNode[]): Finding {
@@ -134,36 +133,35 @@ function waitingOn({ snapshot }: World, nodes: readonly WatchedNode[]): number {
   return snapshot.placements.filter(({ target, phase }) => phase === 'active' && target.kind === 'edge' && ids.has(target.nodeId)).length;
 }
 
-/** More than half of the nodes that beat within the window are late, while their beats could have been stored. */
+/** More of the nodes that beat within the window are late than in time, while their beats could have been stored. */
 function fallenIntake({ snapshot }: World, nodes: readonly WatchedNode[]): Finding | null {
   const { at, intake, policy } = snapshot;
   if (!intake.covered) return null;
-  const heard = lastBeats(nodes, at - policy.guard.window, at - policy.heartbeatStale);
-  const late = heard.filter((beat) => silence(beat, intake) > policy.guard.lateBeat);
-  return mostAreLate(late.length, heard.length, policy) ? fallen(late.length, heard.length) : null;
+  const silence = (beat: Instant): Millis => elapsed(latest(beat, intake.since), intake.until);
+  return mostAreLate(snapshot, beatingSince(nodes, at - policy.guard.window, snapshot), silence);
 }
 
-/**
- * The last beats of nodes that beat lately. What failed by now is counted elsewhere; and a node whose beats nobody misses,
- * because nothing runs there, is well although it is silent.
- */
-function lastBeats(nodes: readonly WatchedNode[], from: number, stale: number): readonly Instant[] {
-  return nodes.flatMap(({ beat, verdict }) => {
-    const tells = beat !== null && beat >= from && !failing.has(verdict) && (verdict !== 'healthy' || beat >= stale);
-    return tells ? [beat] : [];
+type BeatingNode = WatchedNode & { readonly beat: Instant };
+
+/** What failed by now is counted elsewhere, and a node that is well although its beats are stale is well by the cluster's word. */
+function beatingSince(nodes: readonly WatchedNode[], from: number, { at, policy }: Snapshot): readonly BeatingNode[] {
+  const stale = at - policy.heartbeatStale;
+  return nodes.filter((node): node is BeatingNode => {
+    const { beat, verdict } = node;
+    return beat !== null && beat >= from && !isFailed(verdict) && (verdict !== 'healthy' || beat >= stale);
   });
 }
 
-function silence(beat: Instant, intake: Extract<Intake, { covered: true }>): number {
-  return elapsed(latest(beat, intake.since), intake.until);
-}
-
-function mostAreLate(late: number, heard: number, { guard }: Policy): boolean {
-  return late >= guard.minNodes && late * 2 > heard;
-}
-
-function fallen(late: number, nodes: number): Finding {
-  return { state: 'panic', reason: 'guard-intake-fallen', evidence: { late, nodes } };
+/** A node on which nothing runs any more may fall silent: it counts only as long as it beats. */
+function mostAreLate(snapshot: Snapshot, nodes: readonly BeatingNode[], silence: (beat: Instant) => Millis): Finding | null {
+  const { lateBeat, minNodes } = snapshot.policy.guard;
+  const late = nodes.filter(({ beat }) => silence(beat) > lateBeat);
+  const inTime = nodes.length - late.length;
+  if (late.length < minNodes || late.length <= inTime) return null;
+  const used = new Set(snapshot.placements.map(({ target, phase }) => (target.kind === 'edge' && phase === 'active' ? target.nodeId : null)));
+  const missed = late.filter(({ id }) => used.has(id)).length;
+  if (missed < minNodes || missed <= inTime) return null;
+  return { state: 'panic', reason: 'guard-intake-fallen', evidence: { late: missed, nodes: missed + inTime } };
 }
 
 /** Null when it is over. Only beats prove that intake is back: that a receiver is up again does not. */
@@ -173,9 +171,8 @@ function stillPanic(world: World, before: RecordedGuard, watched: readonly Watch
   const answer = approvals.find(({ subject }) => subject === 'guard');
   const nodes = answer === undefined ? watched : watched.filter((node) => !wasTroubled(node, answer.at, policy));
   const from = instant(before.since - policy.guard.window);
-  const heard = lastBeats(nodes, from, at - policy.heartbeatStale);
-  const late = heard.filter((beat) => elapsed(beat, at) > policy.guard.lateBeat);
-  if (mostAreLate(late.length, heard.length, policy)) return fallen(late.length, heard.length);
+  const fallen = mostAreLate(world.snapshot, beatingSince(nodes, from, world.snapshot), (beat) => elapsed(beat, at));
+  if (fallen !== null) return fallen;
   const failed = failedSince(nodes, from);
   const { state } = classify(failed, watched, policy);
   if (state === 'calm' || state === 'site-out') return null;
@@ -184,6 +181,6 @@ function stillPanic(world: World, before: RecordedGuard, watched: readonly Watch
 
 /** What a person saw who let the guard's freeze end: a node that had failed by then, or was late. */
 function wasTroubled({ verdict, since, beat }: WatchedNode, answeredAt: Instant, { guard }: Policy): boolean {
-  if (failing.has(verdict)) return since <= answeredAt;
+  if (isFailed(verdict)) return since <= answeredAt;
   return beat !== null && elapsed(beat, answeredAt) > guard.lateBeat;
 }

@@ -88,6 +88,7 @@ describe('the fleet guard', () => {
   const all = ['edge-1', 'edge-2', 'edge-3', 'edge-4'];
   beforeEach(async () => {
     await database.pool.query("insert into edge_nodes (id, name, last_heartbeat_at) select gen_random_uuid(), 'edge-' || n, now() from generate_series(3, 4) as n");
+    await database.pool.query("insert into processors (id, processor_template_id, node_type, node_id) select gen_random_uuid(), '00000000-0000-4000-8000-00000000000a', 'edge', id from edge_nodes where name <> 'edge-1'");
     await fleet.beat(...all);
     await fleet.once();
   });
@@ -109,7 +110,7 @@ describe('the fleet guard', () => {
 
   test('remembers from cycle to cycle that it panics', async () => {
     await fleet.age(61_000, ...all);
-    expect((await fleet.once()).planned.holds.map(({ reason }) => reason)).toEqual(['guard-frozen', 'guard-frozen']);
+    expect((await fleet.once()).planned.holds.map(({ reason }) => reason)).toEqual(Array.from({ length: 5 }, () => 'guard-frozen'));
     await database.pool.query("update dory.guard set since = since - interval '1 hour'; update dory.node_verdicts set since = since - interval '1 hour'");
     const { planned, decision } = await fleet.once();
     expect([planned.guard.state, planned.changes.length, decision.wrote]).toEqual(['panic', 0, false]);

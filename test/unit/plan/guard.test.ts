@@ -9,6 +9,7 @@ import { instant, millis } from '../../../src/model/time.ts';
 import { allowedOf } from '../../../src/plan/budget.ts';
 import { overRate, tokensAt } from '../../../src/plan/bucket.ts';
 import { guardOf, siteOf } from '../../../src/plan/guard.ts';
+import { plan } from '../../../src/plan/plan.ts';
 import { trustsSignals } from '../../../src/plan/restraint.ts';
 import { indexWorld } from '../../../src/plan/world.ts';
 import { testPolicy } from '../../support/policy.ts';
@@ -23,17 +24,31 @@ interface Site {
 
 function worldOf(sites: Readonly<Record<string, Site>>, guard: Partial<GuardPolicy> = {}): World {
   const world = new World({ ...testPolicy, guard: { ...testPolicy.guard, ...guard } });
-  for (const [site, { nodes, failed, ago = 0 }] of Object.entries(sites)) {
+  for (const [site, { nodes }] of Object.entries(sites)) {
     for (let i = 0; i < nodes; i += 1) {
       const name = `${site}-${String(i).padStart(3, '0')}`;
       world.addNode(name, { site });
-      Object.assign(world.node(name), {
-        lastBeat: instant(world.now - (i < failed ? 120_000 + ago : 1_000)),
-        recorded: { verdict: i < failed ? 'lost' : 'healthy', since: instant(world.now - (i < failed ? ago : 600_000)), flaps: 0 },
-      });
+      world.addProcessor(`on-${name}`, { home: name });
+    }
+  }
+  world.beat();
+  world.apply(plan(world.snapshot()));
+  world.advance(3_600_000);
+  for (const [site, { nodes, failed, ago = 0 }] of Object.entries(sites)) {
+    for (let i = 0; i < nodes; i += 1) {
+      const name = `${site}-${String(i).padStart(3, '0')}`;
+      const down = i < failed;
+      silent(world, name, down ? 120_000 + ago : 1_000);
+      world.node(name).recorded = { verdict: down ? 'lost' : 'healthy', since: instant(world.now - (down ? ago : 600_000)), flaps: 0 };
     }
   }
   return world;
+}
+
+/** Its last beat, and that of what runs there, was so long ago. */
+function silent(world: World, name: string, ms: number): void {
+  world.node(name).lastBeat = instant(world.now - ms);
+  world.agent(`on-${name}`).lastBeatAt = instant(world.now - ms);
 }
 
 const wordOn = (world: World) => guardOf(indexWorld(world.snapshot()));
@@ -129,10 +144,10 @@ describe('a panic', () => {
   test('does not end when receivers are up again, but when beats come in', () => {
     const world = worldOf({ a: { nodes: 6, failed: 0 } });
     world.guard = recorded(world, 'panic', 10_000);
-    for (const node of world.nodes.values()) node.lastBeat = instant(world.now - 30_000);
+    for (const name of world.nodes.keys()) silent(world, name, 30_000);
     world.coveredSince = instant(world.now - 1_000);
     expect(stateOf(world)).toBe('panic');
-    for (const name of ['a-000', 'a-001', 'a-002']) world.node(name).lastBeat = world.now;
+    for (const name of ['a-000', 'a-001', 'a-002']) silent(world, name, 0);
     expect(wordOn(world)).toMatchObject({ state: 'calm', since: world.now, leftPanicAt: world.now });
   });
 
@@ -151,7 +166,7 @@ describe('intake', () => {
   /** Of ten healthy nodes so many beat last `ms` ago. */
   function late(count: number, ms: number): World {
     const world = worldOf({ a: { nodes: 10, failed: 0 } });
-    for (let i = 0; i < count; i += 1) world.node(`a-00${String(i)}`).lastBeat = instant(world.now - ms);
+    for (let i = 0; i < count; i += 1) silent(world, `a-00${String(i)}`, ms);
     return world;
   }
 
@@ -168,27 +183,35 @@ describe('intake', () => {
     expect(stateOf(world)).toBe('calm');
   });
 
-  test('has not fallen because nodes are long silent on which nothing runs', () => {
-    const world = late(0, 0);
-    for (let i = 0; i < 30; i += 1) {
-      world.addNode(`idle-${String(i)}`);
-      Object.assign(world.node(`idle-${String(i)}`), { lastBeat: instant(world.now - 3_600_000), recorded: { verdict: 'unknown', since: instant(0), flaps: 0 } });
+  test('has not fallen because nodes fall silent on which nothing runs any more; that such a node beats proves that it has not', () => {
+    const world = late(8, 30_000);
+    for (let i = 0; i < 6; i += 1) world.placements.delete(`on-a-00${String(i)}`);
+    expect(stateOf(world), 'two of four in use are late').toBe('calm');
+    const beacons = late(6, 30_000);
+    expect(stateOf(beacons)).toBe('panic');
+    for (const name of ['idle-1', 'idle-2']) {
+      beacons.addNode(name);
+      Object.assign(beacons.node(name), { lastBeat: beacons.now, recorded: { verdict: 'healthy', since: beacons.now, flaps: 0 } });
     }
-    expect(stateOf(world)).toBe('calm');
+    expect(stateOf(beacons), 'six are late, and six in time').toBe('calm');
   });
 
-  test('has not fallen because nodes are silent that are well by the word of the cluster', () => {
+  test('has not fallen because nodes are silent that are well by the word of the cluster, and whose agents only start', () => {
     const world = worldOf({ a: { nodes: 10, failed: 0 } });
     world.cluster = 'up';
-    for (const node of world.nodes.values()) node.lastBeat = instant(world.now - 61_000);
-    expect(stateOf(world)).toBe('calm');
-    world.cluster = 'off';
+    for (const [name, placement] of world.placements) {
+      world.node(name.slice('on-'.length)).lastBeat = instant(world.now - 61_000);
+      world.agent(name).lastBeatAt = null;
+      world.placements.set(name, { ...placement, since: instant(world.now - 30_000) });
+    }
+    expect(wordOn(world)).toMatchObject({ state: 'calm', evidence: { failed: 0, nodes: 10 } });
+    world.cluster = 'down';
     expect(stateOf(world)).toBe('panic');
   });
 
   test('has not fallen where fewer are late than make a pattern', () => {
     const world = worldOf({ a: { nodes: 2, failed: 0 } });
-    for (const node of world.nodes.values()) node.lastBeat = instant(world.now - 30_000);
+    for (const name of world.nodes.keys()) silent(world, name, 30_000);
     expect(stateOf(world)).toBe('calm');
   });
 });
