@@ -17,7 +17,7 @@ export interface Candidate {
 /** @param wake called when a cycle may have become possible, or impossible */
 export function createCandidate(runtime: OpenRuntime, metrics: Metrics, wake: () => void): Candidate {
   const { clock, random, log, databaseUrl } = runtime;
-  const database = watchDatabase({ clock, metrics, log, cut: () => { runtime.pool.cut(); }, onRecovery: wake });
+  const database = watchDatabase({ metrics, log, cut: () => { runtime.pool.cut(); }, onRecovery: wake });
   const { renewEvery } = leaseTiming;
   // Of its own: whatever fills or blocks the other one does not cost the lease.
   const pool = createPool(databaseUrl, { max: 2, statementTimeoutMs: renewEvery, connectTimeoutMs: renewEvery, applicationName: 'dory lease' });

@@ -74,6 +74,8 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
     keepAliveTimeout: limits.keepAliveMs,
     // Agents keep their connections: a shutdown does not wait for them.
     forceCloseConnections: 'idle',
+    // A beat that comes while the last ones are answered is taken as well: no agent is told that we are away.
+    return503OnClosing: false,
     logger: false,
   });
   acceptJson(app);

@@ -35,9 +35,17 @@ export interface LeadershipOptions {
 export interface Look {
   /** Null: the database answered. */
   readonly failure: Failure | null;
+  /**
+   * It failed because nothing came back, and that was not because this process was late itself: who waits on a connection may
+   * wait for ever.
+   */
+  readonly silent: boolean;
   /** Since the lease was renewed. */
   readonly leaseAge: Millis | null;
 }
+
+/** A timer that goes off later than this was held up by work of our own, behind which the answer may be waiting. */
+const lateness = millis(1_000);
 
 export function createLeadership(options: LeadershipOptions): Leadership {
   return new Campaign(options);
@@ -91,11 +99,11 @@ class Campaign implements Leadership {
     while (!this.#stopping.signal.aborted) {
       this.#calledFor = false;
       const before = this.#held;
-      const failure = await this.#attempt();
+      const answer = await this.#attempt();
       const now = this.current();
       if (now?.epoch !== told) this.#announce(now);
       told = now?.epoch;
-      this.#options.onLook?.({ failure, leaseAge: this.#held === null ? null : millis(this.#options.clock.monotonic() - this.#held.renewedAt) });
+      this.#options.onLook?.({ ...answer, leaseAge: this.#held === null ? null : millis(this.#options.clock.monotonic() - this.#held.renewedAt) });
       // Who has lost it may find it free: after an outage there is nobody else.
       const lost = before !== null && this.#held === null;
       if (!lost) await this.#pause();
@@ -103,8 +111,10 @@ class Campaign implements Leadership {
   }
 
   /** One attempt to take or to renew the lease. One that fails changes nothing: the lease may still be ours, until time says no. */
-  async #attempt(): Promise<Failure | null> {
+  async #attempt(): Promise<Pick<Look, 'failure' | 'silent'>> {
     const { pool, holder, clock, log } = this.#options;
+    // To open a connection may take as long as the answer.
+    const bound = this.#timing.renewEvery * (pool.idleCount > 0 ? 1 : 2) + lateness;
     const options = { timing: this.#timing, told: true };
     const held = this.#held;
     const renewedAt = clock.monotonic();
@@ -115,11 +125,12 @@ class Campaign implements Leadership {
         const lease = await acquire(pool, holder, options);
         this.#held = lease === null ? null : { lease, renewedAt };
       }
-      return null;
+      return { failure: null, silent: false };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       log.warn({ err: error, holder }, 'the lease could not be read or renewed');
-      return error;
+      const took = clock.monotonic() - renewedAt;
+      return { failure: error, silent: took >= this.#timing.renewEvery && took <= bound };
     }
   }
 

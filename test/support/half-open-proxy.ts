@@ -5,6 +5,8 @@ export interface HalfOpenProxy {
   readonly url: string;
   /** Connections that there are stay open, and not a byte comes through them any more; new ones work. */
   freeze(): void;
+  /** New connections go to another server from now on; those that there are stay. */
+  pointTo(databaseUrl: string): void;
   /** Connections that there are end at once; new ones work. */
   cut(): void;
   close(): Promise<void>;
@@ -12,7 +14,7 @@ export interface HalfOpenProxy {
 
 /** Stands between a client and a server, for connections whose other end is gone without a word. */
 export async function halfOpenProxy(databaseUrl: string): Promise<HalfOpenProxy> {
-  const target = new URL(databaseUrl);
+  let target = new URL(databaseUrl);
   const pairs = new Set<readonly [Socket, Socket]>();
   const server = createServer((inner) => {
     const outer = connect(Number(target.port), target.hostname);
@@ -38,6 +40,7 @@ export async function halfOpenProxy(databaseUrl: string): Promise<HalfOpenProxy>
     cut: () => {
       for (const [inner] of pairs) inner.destroy();
     },
+    pointTo: (other) => { target = new URL(other); },
     close: () => closed(server, pairs),
   };
 }

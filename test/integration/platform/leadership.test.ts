@@ -1,10 +1,14 @@
+import { setImmediate } from 'node:timers/promises';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createLeadership, type Leadership, type Look } from '../../../src/platform/campaign.ts';
 import { acquire, assertLeader, leaderOf, leaseTiming, release, renew, stepDown, type Lease } from '../../../src/platform/leadership.ts';
+import { millis } from '../../../src/model/time.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { createPool, inTransaction } from '../../../src/platform/pg.ts';
 import { fixedRandom, manualClock, type ManualClock } from '../../support/clock.ts';
+import { halfOpenProxy } from '../../support/half-open-proxy.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 
 let db: TestDatabase;
@@ -234,7 +238,7 @@ test('a database that does not answer takes leadership away, not the process', a
   await clock.asleep();
   expect(leadership.current()).toBeNull();
   expect(warn).toHaveBeenCalledOnce();
-  expect(onLook).toHaveBeenCalledWith({ failure: expect.objectContaining({ code: 'database-unreachable' }) as unknown, leaseAge: null });
+  expect(onLook).toHaveBeenCalledWith({ failure: expect.objectContaining({ code: 'database-unreachable' }) as unknown, silent: false, leaseAge: null });
   await leadership.stop();
   await pool.end();
 });
@@ -263,4 +267,37 @@ test('each look says how old the lease is', async () => {
   await nextAttempt(clock);
   expect(a.looks.map(({ failure, leaseAge }) => [failure?.code, leaseAge])).toEqual([[undefined, 0], ['schema-missing', 2000], ['schema-missing', 4000], [undefined, 0]]);
   await a.leadership.stop();
+});
+
+test('a look that nothing comes back from is told from one that this process was late for', async () => {
+  const proxy = await halfOpenProxy(db.url);
+  const pool = createPool(proxy.url, { max: 1, statementTimeoutMs: 0, applicationName: 'dory-test' });
+  const looks: Look[] = [];
+  let ahead = 0;
+  const clock = { ...systemClock, monotonic: () => millis(systemClock.monotonic() + ahead), sleep: () => new Promise<void>((resolve) => { next = resolve; }) };
+  let next = (): void => undefined;
+  const timing = { lease: millis(1000), renewEvery: millis(100), stepDownAfter: millis(600) };
+  const looked = (count: number): Promise<void> => vi.waitFor(() => { expect(looks).toHaveLength(count); }, { timeout: 10_000 });
+  const leadership = createLeadership({ pool, holder: 'a', clock, random: fixedRandom(0), log: silentLog, timing, onLook: (look) => looks.push(look) });
+  leadership.start();
+  await looked(1);
+  proxy.freeze();
+  next();
+  await looked(2);
+  expect(looks[1]).toMatchObject({ failure: { code: 'database-unreachable' }, silent: true });
+  next();
+  await looked(3);
+  expect(looks[2]).toMatchObject({ failure: null, silent: false });
+  proxy.freeze();
+  next();
+  // It has asked by then.
+  await setImmediate();
+  ahead = 10_000;
+  await looked(4);
+  expect(looks[3]).toMatchObject({ failure: { code: 'database-unreachable' }, silent: false });
+  const stopped = leadership.stop();
+  next();
+  await stopped;
+  await pool.end();
+  await proxy.close();
 });
