@@ -5,22 +5,22 @@ import { seconds } from '../../src/model/time.ts';
 import { addNode, installAccess, ownKubeconfig, podsOf, setKubelet, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
 import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
-import { testDatabase, type TestDatabase } from '../support/postgres.ts';
+import { testDatabase } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
 /** A node that became ready a moment ago has to be silent for all of the threshold; a minute is long for a test. */
-const flags = { 'failover-stability-window': '0s', 'failover-heartbeat-stale': '10s', 'failover-heartbeat-gap': '5s', 'failover-intake-fresh': '9s' };
+const flags = { 'heartbeats-interval': '2s', 'failover-stability-window': '0s', 'failover-heartbeat-stale': '10s', 'failover-heartbeat-gap': '5s', 'failover-intake-fresh': '9s' };
 /** Far beyond it. */
 const long = 90_000;
 
 describe.skipIf(typeof programs === 'string')('failover seen through on a real control plane', () => {
   let server: ControlPlane;
-  let database: TestDatabase;
-  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
   let cluster: Cluster;
   let fleet: TestFleet;
+  /** What was opened, the last first to be closed, also where a later part could not be. */
+  const closes: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
@@ -31,30 +31,35 @@ describe.skipIf(typeof programs === 'string')('failover seen through on a real c
   afterAll(() => server.stop());
 
   beforeEach(async () => {
+    closes.push(emptyCluster);
     for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
-    database = await testDatabase();
-    folder = await temporaryFolder();
+    const database = await testDatabase();
+    closes.push(() => database.close());
+    const folder = await temporaryFolder();
+    closes.push(() => folder.remove());
     cluster = watchedCluster(await ownKubeconfig(server));
+    closes.push(() => cluster.close());
     cluster.start();
     expect(await cluster.synced(seconds(10))).toBe(true);
     await seedSmallFleet(database.pool);
     fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags });
+    closes.push(() => fleet.close());
     await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as never)?.ready === 'true'), 'both nodes are ready');
     await fleet.once();
     await sync();
     await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
   });
   afterEach(async () => {
-    await fleet.close();
-    await cluster.close();
-    await database.close();
-    await folder.remove();
+    for (const close of closes.splice(0).reverse()) await close();
+  });
+
+  const emptyCluster = async (): Promise<void> => {
     for (const kind of ['apps/v1/namespaces/default/statefulsets', 'v1/namespaces/default/pods']) {
       await server.send('DELETE', `/${kind.startsWith('v1') ? 'api' : 'apis'}/${kind}?labelSelector=managed-by%3Ddory-orchestrator&gracePeriodSeconds=0&propagationPolicy=Background`);
     }
     await server.send('DELETE', '/api/v1/nodes?labelSelector=node-type%3Dedge');
     await podsAre([]);
-  });
+  };
 
   const sync = (): Promise<void> => syncProcessors(server, (...args) => fleet.git(...args));
   const podsAre = (expected: readonly string[]): Promise<void> => until(async () => (await podsOf(server)).join() === expected.join(), `the pods are ${expected.join(', ')}`);

@@ -41,9 +41,10 @@ export interface ControlPlaneOptions {
   readonly programs: ControlPlanePrograms;
   /** Beside the API server; each is started only where it is asked for. */
   readonly with?: readonly ('controllers' | 'scheduler' | 'nodes')[];
-  /** After so much silence of a kubelet its node is Unknown: 50 s in a real cluster. */
-  readonly nodeGraceSec?: number;
 }
+
+/** After so much silence of a kubelet its node is Unknown: 50 s in a real cluster. One that is played on a busy machine may be late by seconds. */
+const nodeGrace = '10s';
 
 /** A real control plane on ephemeral ports of 127.0.0.1, with its data in a folder of its own. Ready when this resolves. */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -108,14 +109,14 @@ async function start(options: ControlPlaneOptions, { folder, services, agent, st
   };
 }
 
-function startOthers({ with: parts = [], nodeGraceSec = 4 }: ControlPlaneOptions, folder: string, run: (program: keyof ControlPlanePrograms, ...args: string[]) => Service): void {
+function startOthers({ with: parts = [] }: ControlPlaneOptions, folder: string, run: (program: keyof ControlPlanePrograms, ...args: string[]) => Service): void {
   const common = [`--kubeconfig=${join(folder, 'admin.kubeconfig')}`];
   // No port of their own, no other instance to agree with, and as many requests as they like.
   const alone = ['--bind-address=127.0.0.1', '--secure-port=0', '--leader-elect=false', '--kube-api-qps=2000', '--kube-api-burst=4000'];
   if (parts.includes('controllers')) {
     run('kube-controller-manager', ...common, ...alone,
       `--service-account-private-key-file=${join(folder, 'accounts.key')}`, `--root-ca-file=${join(folder, 'apiserver.crt')}`,
-      '--node-monitor-period=500ms', `--node-monitor-grace-period=${String(nodeGraceSec)}s`, `--node-startup-grace-period=${String(nodeGraceSec)}s`);
+      '--node-monitor-period=500ms', `--node-monitor-grace-period=${nodeGrace}`, `--node-startup-grace-period=${nodeGrace}`);
   }
   if (parts.includes('scheduler')) run('kube-scheduler', ...common, ...alone);
   if (parts.includes('nodes')) {
