@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { settingKeys } from '../platform/settings-keys.ts';
 import { formats, type Format } from './output.ts';
 
@@ -35,10 +35,4 @@ export function formatOption(command: Command): Command {
 
 export interface FormatFlags {
   readonly output: Format;
-}
-
-export function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('a whole number from 1 on is expected');
-  return value;
 }

@@ -14,7 +14,7 @@ export interface OperatorApi {
   readonly requireTokenForNodes: boolean;
 }
 
-export interface OperatorRoute {
+interface OperatorRoute {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** As fastify writes it: `/api/v1/nodes/:node/ack`. */
   readonly path: string;
@@ -24,7 +24,7 @@ export interface OperatorRoute {
   readonly call: (request: OperatorRequest, caller: { readonly name: string }) => Promise<unknown>;
 }
 
-export interface OperatorRequest {
+interface OperatorRequest {
   /** From path and query: all texts. */
   readonly texts: Readonly<Record<string, unknown>>;
   /** Null if there is none. */
@@ -34,7 +34,7 @@ export interface OperatorRequest {
 /** Who sends a bearer token; null for a header that names no valid one. @throws Failure */
 export type Authenticate = (authorization: string) => Promise<{ readonly role: 'operator' | 'node'; readonly name: string } | null>;
 
-export const documentPath = '/api/v1/openapi.json';
+const documentPath = '/api/v1/openapi.json';
 
 /** Adds the routes. Errors are `application/problem+json` (RFC 9457) with `code`, `mend` and `problems`. */
 export function addOperatorApi(app: FastifyInstance, api: OperatorApi, log: Log): void {

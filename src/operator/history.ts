@@ -23,7 +23,7 @@ const entry = z.object({
   cycle: z.string().nullable().describe('The cycle that decided it, as the log names it.'),
   commit: z.string().nullable().describe('Null while it waits to be committed.'),
 });
-export type HistoryEntry = z.output<typeof entry>;
+type HistoryEntry = z.output<typeof entry>;
 
 export const history = operation({
   name: 'history',

@@ -29,6 +29,8 @@ describe('dory/direction', () => {
     ['charts-ts/a.ts', '../src/render/render.ts'],
     ['src/cycle.ts', './cli/status.ts'],
     ['src/http/a.ts', '../observe/rows.ts'],
+    ['src/http/a.ts', '../operator/registry.ts'],
+    ['src/operator/a.ts', '../cli/status.ts'],
   ])('%s may not import %s', async (file, source) => {
     expect(await rulesBroken(file, `import { x } from '${source}';\nexport const y = x;`)).toEqual(['dory/direction']);
     expect(await rulesBroken(file, `export { x } from '${source}';`)).toEqual(['dory/direction']);
@@ -37,6 +39,7 @@ describe('dory/direction', () => {
   it.each([
     ['src/plan/a.ts', '../model/ids.ts'],
     ['src/render/a.ts', '../platform/digest.ts'],
+    ['src/operator/a.ts', '../plan/plan.ts'],
     ['src/render/a.ts', '../../charts-ts/processor.ts'],
     ['src/cycle.ts', './plan/plan.ts'],
     ['charts-ts/main.ts', '../src/render/render.ts'],
