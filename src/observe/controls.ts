@@ -64,7 +64,7 @@ export async function readControls(client: PoolClient, policy: Policy, fromSetti
 export const noControls: Controls = { policies: [], approvals: [], locks: [], pause: { paused: null, resumedAt: null }, guard: null, spent: 0 };
 
 /** Sorted by `match`; what the database says of one goes over what the settings say of it, field by field. */
-export function mergePolicies(settings: readonly PolicyOverride[], database: readonly PolicyOverride[]): readonly PolicyOverride[] {
+function mergePolicies(settings: readonly PolicyOverride[], database: readonly PolicyOverride[]): readonly PolicyOverride[] {
   const merged = new Map<string, Partial<ProcessorPolicy>>();
   for (const { match, policy } of [...settings, ...database]) merged.set(match, { ...merged.get(match), ...policy });
   return [...merged].sort(([a], [b]) => (a < b ? -1 : 1)).map(([match, policy]) => ({ match, policy }));

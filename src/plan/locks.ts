@@ -49,7 +49,7 @@ export function locked(scene: Scene, change: Change): Restraint | null {
 }
 
 /** As a person writes it: `node/edge-1`. */
-export function lockName({ snapshot, health }: World, { scope, subject }: MaintenanceLock): string {
+function lockName({ snapshot, health }: World, { scope, subject }: MaintenanceLock): string {
   switch (scope) {
     case 'node': return `node/${health.get(subject as NodeId)?.node.name ?? subject}`;
     case 'processor': return `processor/${subject}`;
