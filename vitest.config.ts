@@ -15,6 +15,7 @@ export default defineConfig({
       project('unit', 'unit'),
       project('property', 'properties'),
       project('scenario', 'scenarios'),
+      project('simulation', 'simulation'),
       {
         test: {
           ...project('integration', 'integration').test,

@@ -1,0 +1,93 @@
+import { spending } from '../../src/model/budget.ts';
+import type { Fleet } from '../../src/model/fleet.ts';
+import type { ProcessorId } from '../../src/model/ids.ts';
+import { byText } from '../../src/model/ids.ts';
+import { known, unknown } from '../../src/model/observed.ts';
+import type { AgentSignals, NodeSignals, Snapshot } from '../../src/model/snapshot.ts';
+import { instant, type Instant } from '../../src/model/time.ts';
+import { inDoubt, intakeOf } from '../../src/observe/signals.ts';
+import type { Mutation } from './mutations.ts';
+import { fleetOf, type Rows } from './rows.ts';
+import type { Script } from './script.ts';
+import type { View } from './view.ts';
+
+export interface Observation {
+  readonly script: Script;
+  readonly rows: Rows;
+  readonly at: Instant;
+  /** Null: no cluster is configured. */
+  readonly view: View | null;
+  readonly mutation: Mutation | null;
+  /** The fleet of the last look: the same object while the operator's tables are the same. */
+  readonly before: Fleet | null;
+}
+
+/** One look at the database and at what the instance has seen of the cluster: what `src/observe` does. */
+export function observe(look: Observation): Snapshot {
+  const { script, rows, at, mutation, before } = look;
+  const { policy } = script;
+  const fleet = before?.digest === String(rows.edits) ? before : fleetOf(script, rows);
+  const nodes = script.nodes.map(({ name }) => nodeSignals(look, name));
+  const intake = mutation === 'coverage-ignored'
+    ? ({ covered: true, since: instant(0), until: at } as const)
+    : intakeOf({ at, receiver: 'dory', recorded: rows.intake, nodes }, policy);
+  const placements = [...rows.placements.values()].sort((a, b) => byText(a.processorId, b.processorId));
+  const doubtful = inDoubt(nodes, at, policy);
+  const asked = placements.filter(({ phase, target }) => phase === 'stopping' || (target.kind === 'edge' && doubtful.has(target.nodeId)));
+  return {
+    at,
+    fleet,
+    placements,
+    nodes,
+    agents: asked.map((placement) => agentSignals(look, placement)),
+    retired: [...rows.retired].filter(([name]) => rows.desired.has(name) && !rows.placements.has(name) && mutation !== 'retired-epoch-forgotten')
+      .map(([name, epoch]) => ({ processorId: name as ProcessorId, epoch })).sort((a, b) => byText(a.processorId, b.processorId)),
+    intake,
+    policy: mutation === 'guard-ignored' ? { ...policy, guard: { ...policy.guard, minNodes: 1_000 } } : policy,
+    policies: script.overrides,
+    approvals: [...rows.approvals.values()].sort((a, b) => byText(a.subject, b.subject)),
+    locks: mutation === 'lock-ignored' ? [] : rows.locks.map((lock) => ({ ...lock, endedAt: lock.endedAt ?? (lock.until <= at ? lock.until : null) })),
+    pause: mutation === 'pause-ignored' ? { ...rows.pause, paused: null } : rows.pause,
+    guard: rows.guard,
+    spent: spentOf(rows, at, policy.budget.window),
+  };
+}
+
+function nodeSignals({ script, rows, at, view, mutation }: Observation, name: string): NodeSignals {
+  const beat = rows.heartbeats.get(name);
+  const recorded = rows.verdicts.get(name) ?? null;
+  const never = mutation === 'never-reported-is-silent' ? known(null, instant(1)) : unknown('never-reported');
+  return {
+    nodeId: name as NodeSignals['nodeId'],
+    heartbeat: beat === undefined ? never : known(null, beat),
+    kubernetes: view === null ? unknown('not-configured') : view.condition(name, script.policy, at, mutation),
+    recorded: mutation === 'returning-is-healthy' && recorded?.verdict === 'returning' ? { ...recorded, verdict: 'healthy' } : recorded,
+  };
+}
+
+function agentSignals({ script, rows, at, view, mutation }: Observation, placement: Snapshot['placements'][number]): AgentSignals {
+  const { processorId, epoch, revision } = placement;
+  const beat = rows.beats.get(processorId);
+  const own = beat?.epoch === epoch ? beat : null;
+  const confirmed = rows.confirmations.get(processorId);
+  return {
+    processorId,
+    epoch,
+    lastBeatAt: own?.lastBeatAt ?? null,
+    leaseUntil: mutation === 'lease-ignored' ? null : (own?.leaseUntil ?? null),
+    publishedAt: rows.revisions.find(({ id }) => id === revision)?.committedAt ?? null,
+    acknowledgedAt: mutation === 'old-acknowledgement-counts' && own !== null && rows.revisions.some(({ changes }) => changes.some((c) => c.kind === 'resume' && c.processorId === processorId))
+      ? at : (own?.acknowledgedAt ?? null),
+    confirmed: confirmed?.epoch === epoch ? { at: confirmed.at, by: 'ada' } : null,
+    pods: view === null ? unknown('not-configured') : view.podsOf(placement, script.policy, at, mutation),
+  };
+}
+
+/** As the statement of `src/observe/controls.ts` counts. */
+function spentOf(rows: Rows, at: Instant, window: number): number {
+  let spent = 0;
+  for (const { decidedAt, changes } of rows.revisions) {
+    if (decidedAt > at - window) spent += changes.filter((change) => spending(change) !== null).length;
+  }
+  return spent;
+}
