@@ -35,6 +35,8 @@ export const drill = operation({
   path: '/api/v1/drill',
   summary: 'rehearse losses on a copy of the live fleet, each node in turn if none is named, and say what would be left without a place; writes nothing',
   changesState: false,
+  // It keeps a server busy for seconds, and with a large fleet for minutes.
+  confidential: true,
   input: z.strictObject({
     ...scenarioInput,
     nodes: z.int({ error: 'give a whole number from 1 to 1000' }).min(1).max(1000).default(10).describe('Where no loss is named: each of so many nodes in turn, those with most processors first.'),

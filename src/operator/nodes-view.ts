@@ -2,8 +2,9 @@ import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { NodeName } from '../model/ids.ts';
 import type { Evidence } from '../model/reasons.ts';
-import type { NodeCondition, Verdict } from '../model/snapshot.ts';
+import type { NodeCondition, Policy, Verdict } from '../model/snapshot.ts';
 import { formatInstant, instant } from '../model/time.ts';
+import { flapsAt } from '../plan/flaps.ts';
 import { moment } from './fields.ts';
 import { operation, pageInput, pageOf } from './operation.ts';
 import { badCursor, page } from './pages.ts';
@@ -23,7 +24,7 @@ const node = z.object({
   heartbeat: moment.nullable().describe('The newest heartbeat that counts for it; null: there never was one.'),
   heartbeatAgeMs: z.int().nullable(),
   processors: z.int().describe('Placed there now.'),
-  flaps: z.int().describe('How often it failed lately, as counted at its last failure.'),
+  flaps: z.int().describe('How often it failed lately; health forgets it over time.'),
   lock: z.object({ owner: z.string(), reason: z.string(), until: moment }).nullable(),
 });
 export type NodeItem = z.output<typeof node>;
@@ -41,7 +42,7 @@ export const nodesList = operation({
   output: pageOf(node),
   run: async ({ pool, settings, nodeCondition }, { limit, continue: from, verdict }) => {
     const rows = await readNodes(pool, { limit: limit + 1, after: cursorOf(from), verdict: verdict ?? null, siteColumn: settings.sites.column });
-    return page(rows, limit, (row) => toItem(row, nodeCondition(row.name)), ({ id, name }) => `${id}/${name}`);
+    return page(rows, limit, (row) => toItem(row, nodeCondition(row.name), settings.failover), ({ id, name }) => `${id}/${name}`);
   },
 });
 
@@ -106,7 +107,9 @@ function cursorOf(text: string | undefined): Asked['after'] {
 
 const readyWords = { true: 'True', false: 'False', unknown: 'Unknown' } as const;
 
-function toItem(row: Row, condition: NodeCondition | null): NodeItem {
+function toItem(row: Row, condition: NodeCondition | null, memory: Pick<Policy, 'flapMemory'>): NodeItem {
+  const now = instant(Number(row.now_ms));
+  const recorded = row.since_ms === null ? null : { verdict: row.verdict, since: instant(Number(row.since_ms)), flaps: row.flaps };
   const at = (value: string | null): string | null => (value === null ? null : formatInstant(instant(Number(value))));
   const age = (value: string | null): number | null => (value === null ? null : Number(row.now_ms) - Number(value));
   return {
@@ -121,7 +124,7 @@ function toItem(row: Row, condition: NodeCondition | null): NodeItem {
     heartbeat: at(row.beat_ms),
     heartbeatAgeMs: age(row.beat_ms),
     processors: Number(row.processors),
-    flaps: row.flaps,
+    flaps: flapsAt(recorded, now, memory),
     lock: row.owner === null || row.until_ms === null ? null : { owner: row.owner, reason: row.lock_reason ?? '', until: formatInstant(instant(Number(row.until_ms))) },
   };
 }

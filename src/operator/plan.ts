@@ -75,10 +75,10 @@ export function planDocument(preview: Preview, diffs: number, settings: ChartSet
   };
 }
 
-type Inputs = ReadonlyMap<ProcessorId, Omit<ManifestInput, 'placement'>>;
+export type Inputs = ReadonlyMap<ProcessorId, Omit<ManifestInput, 'placement'>>;
 
 /** What each processor would be rendered from, without its placement; of those that are removed, what they were. */
-function inputsOf({ snapshot: { fleet }, before }: Preview): Inputs {
+export function inputsOf({ snapshot: { fleet }, before }: Pick<Preview, 'snapshot' | 'before'>): Inputs {
   const workloads = new Map(fleet.workloads.map((workload) => [workload.digest, workload]));
   const inputs = new Map<ProcessorId, Omit<ManifestInput, 'placement'>>(before);
   for (const spec of [...fleet.processors, ...fleet.quarantined.flatMap(({ lastGood }) => lastGood ?? [])]) {

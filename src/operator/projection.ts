@@ -8,6 +8,8 @@ import type { RehearsalOptions, Rehearsed } from './rehearse.ts';
 
 /** Beyond, too much else will have happened. */
 const horizon = seconds(15 * 60);
+/** Whoever asks waits for the answer. */
+const cycles = 20;
 
 /** What is asked about. */
 export type Found = { readonly kind: 'node'; readonly id: NodeId } | { readonly kind: 'processor'; readonly id: ProcessorId };
@@ -29,6 +31,7 @@ export function projection(snapshot: Snapshot, planned: Plan, found: Found): (Re
   return {
     assumed: { fail: new Set(late.map(({ nodeId }) => nodeId)), how: 'silent', backAfter: null, agents: 'stuck', stopTakes: seconds(0), commitTakes: seconds(2) },
     horizon,
+    cycles,
     enough: ({ changes }) => changes.some(concerns),
   };
 }

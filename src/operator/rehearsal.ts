@@ -105,7 +105,10 @@ export class Rehearsal {
     if (planned.changes.length === 0) return;
     this.#revision += 1;
     for (const change of planned.changes) this.#change(change, planned.at);
-    this.#sorted = [...this.#placements.values()].sort((a, b) => byText(a.processorId, b.processorId));
+    const sameOnes = planned.changes.every(({ kind }) => kind !== 'place' && kind !== 'remove');
+    this.#sorted = sameOnes
+      ? this.#sorted.map((placement) => this.#placements.get(placement.processorId) ?? placement)
+      : [...this.#placements.values()].sort((a, b) => byText(a.processorId, b.processorId));
     const placed = new Set(planned.changes.filter(({ kind }) => kind === 'place').map(({ processorId }) => processorId));
     if (placed.size > 0) this.#retired = this.#retired.filter(({ processorId }) => !placed.has(processorId));
     const published = after(planned.at, this.#assumed.commitTakes);

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { commitSubject } from '../commit/message.ts';
 import { Failure } from '../model/failure.ts';
-import type { ProcessorSpec, Workload } from '../model/fleet.ts';
 import type { ProcessorId, RevisionId } from '../model/ids.ts';
 import { placementAfter, type Change, type Hold } from '../model/plan.ts';
 import { targetName, type ManifestInput, type Placement } from '../model/placement.ts';
@@ -12,6 +11,7 @@ import { processorHash, processorStem } from '../render/names.ts';
 import type { ChartSettings } from '../render/props.ts';
 import { manifestDiff } from './diff.ts';
 import { operation } from './operation.ts';
+import { inputsOf, type Inputs } from './plan.ts';
 import { quantity } from './quantity.ts';
 import { rehearse, type Rehearsed, type RehearsedCommit } from './rehearse.ts';
 import { rehearseLive } from './rehearse-live.ts';
@@ -63,8 +63,8 @@ const simulation = z.object({
 export type Simulation = z.output<typeof simulation>;
 export type SimulatedCommit = z.output<typeof commit>;
 
-/** Beyond, a list is for nobody; the counts say the rest. */
-const listed = 1000;
+/** So many changes in all, and so many names: beyond, a list is for nobody, and the counts say the rest. */
+const listed = 5000;
 
 const input = z.strictObject({
   ...scenarioInput,
@@ -78,6 +78,8 @@ export const simulate = operation({
   path: '/api/v1/simulate',
   summary: 'rehearse the loss of nodes: the commits that would follow, with their times; writes nothing',
   changesState: false,
+  // It keeps a server busy for seconds, and with a large fleet for minutes.
+  confidential: true,
   input,
   output: simulation,
   run: async (context, asked) => {
@@ -107,10 +109,11 @@ interface Telling {
 }
 
 export function simulationOf(snapshot: Snapshot, { nodes }: Scenario, rehearsed: Rehearsed, telling: Telling): Simulation {
-  const inputs = inputsOf(snapshot);
+  const inputs = inputsOf({ snapshot, before: new Map() });
   const names = new Map(snapshot.fleet.nodes.map(({ id, name }) => [id, name]));
   const sinceBegin = (at: Rehearsed['begin']): number => elapsed(rehearsed.begin, at);
-  let diffs = telling.diffs;
+  let { diffs } = telling;
+  let room = listed;
   return {
     at: formatInstant(rehearsed.begin),
     failed: nodes.map(({ id, name }) => ({ name, processors: rehearsed.affected.filter(({ before: { target } }) => target.kind === 'edge' && target.nodeId === id).length })),
@@ -118,14 +121,15 @@ export function simulationOf(snapshot: Snapshot, { nodes }: Scenario, rehearsed:
     endsAfterMs: sinceBegin(rehearsed.end),
     quiet: rehearsed.quiet,
     commits: rehearsed.commits.map((made) => {
-      const shown = Math.min(diffs, made.changes.length);
+      const [shown, told] = [Math.min(diffs, made.changes.length), Math.min(room, made.changes.length)];
       diffs -= shown;
+      room -= told;
       return {
         decidedAfterMs: sinceBegin(made.decidedAt),
         publishedAfterMs: sinceBegin(made.publishedAt),
         subject: subjectOf(made, inputs),
         count: made.changes.length,
-        changes: made.changes.slice(0, listed).map((each, i) => changeOf(each, inputs, i < shown ? diffOf(each, made, inputs, telling) : null)),
+        changes: made.changes.slice(0, told).map((each, i) => changeOf(each, inputs, i < shown ? diffOf(each, made, inputs, telling) : null)),
       };
     }),
     verdicts: rehearsed.verdicts.map(({ at, nodeId, verdict, reason, evidence }) => ({ afterMs: sinceBegin(at), node: names.get(nodeId) ?? nodeId, verdict, why: sentence(reason, evidence) })),
@@ -134,17 +138,6 @@ export function simulationOf(snapshot: Snapshot, { nodes }: Scenario, rehearsed:
     holds: holdsByReason(rehearsed.holds, inputs),
     unplaced: { count: rehearsed.unplaced.length, processors: rehearsed.unplaced.slice(0, listed).map((id) => nameOf(id, inputs)) },
   };
-}
-
-type Inputs = ReadonlyMap<ProcessorId, { readonly spec: ProcessorSpec; readonly workload: Workload }>;
-
-function inputsOf({ fleet }: Snapshot): Inputs {
-  const workloads = new Map(fleet.workloads.map((workload) => [workload.digest, workload]));
-  const specs = [...fleet.processors, ...fleet.quarantined.flatMap(({ lastGood }) => lastGood ?? [])];
-  return new Map(specs.flatMap((spec) => {
-    const workload = workloads.get(spec.workload);
-    return workload === undefined ? [] : [[spec.id, { spec, workload }] as const];
-  }));
 }
 
 function nameOf(id: ProcessorId, inputs: Inputs): string {
