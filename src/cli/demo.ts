@@ -27,6 +27,7 @@ const pace = {
   'failover-heartbeat-gap': '2s',
   'failover-intake-fresh': '3s',
   'failover-fence-margin': '1s',
+  'failover-lease': '2s',
   'heartbeats-interval': '500ms',
   'git-coalesce': '0s',
   cluster: 'demo',
@@ -109,8 +110,9 @@ async function play(context: CliContext, narrator: Narrator, dataDir: string, fl
 }
 
 async function loadExample(pool: Pool, narrator: Narrator): Promise<void> {
-  // Heartbeats begin with the agents.
-  const rows = fleetFileRows(await readFile(join(packageRoot(), 'config', 'fleet.example.yaml'), 'utf8'), null);
+  const example = await readFile(join(packageRoot(), 'config', 'fleet.example.yaml'), 'utf8');
+  // Pods stop within a second here, and a dead node is left when their leases and their stops are over. Heartbeats begin with the agents.
+  const rows = fleetFileRows(example.replaceAll(/(?<=SHUTDOWN_TIMEOUT_SEC: )"\d+"/g, '"1"'), null);
   await inTransaction(pool, {}, async (client) => {
     for (const { text, values } of insertStatements(rows)) await client.query(text, [...values]);
   });

@@ -11,7 +11,8 @@ import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
  * started again; the node that takes it is still in service and ready; nobody locked or paused anything. Whatever changed
  * makes the whole decision stale, and the next plan sees it. That policy or an approval changed does not: it was valid.
  *
- * The rows of all nodes concerned are locked, in the order in which heartbeats lock them, so that neither waits for the other in a circle.
+ * The rows of all nodes concerned are locked, so that a beat is either seen here or sees what is decided; in the order in
+ * which heartbeats lock them, so that neither waits for the other in a circle.
  * @throws Failure `database-conflict`
  */
 export async function lookAgain(client: PoolClient, snapshot: Snapshot, plan: Plan, conditionOf: ConditionOf | null): Promise<void> {
@@ -39,7 +40,8 @@ function conflict(what: string): Failure {
 async function lockNodes(client: PoolClient, snapshot: Snapshot, plan: Plan, moves: readonly Move[]): Promise<void> {
   const left = lostSources(plan, moves);
   const taking = new Set(moves.flatMap(({ after }) => nodeOf(after.target)));
-  const nodes = [...new Set([...left, ...taking, ...plan.transitions.map(({ nodeId }) => nodeId)])].sort();
+  const touched = moves.flatMap(({ before, after }) => [...nodeOf(before.target), ...nodeOf(after.target)]);
+  const nodes = [...new Set([...touched, ...plan.transitions.map(({ nodeId }) => nodeId)])].sort();
   if (nodes.length === 0) return;
   const { rows } = await client.query<{ id: NodeId; name: string; status: string | null; at: string | null }>(
     `select id, name, status, floor(extract(epoch from last_heartbeat_at) * 1000)::bigint as at
