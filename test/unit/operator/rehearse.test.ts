@@ -96,6 +96,9 @@ describe('a rehearsal', () => {
     const snapshot = fleetOf({ 'edge-1': 4, 'edge-2': 2, 'edge-3': 4 }, policy);
     const rehearsed = rehearse(snapshot, assume(snapshot, ['edge-1', 'edge-2'], { backAfter: seconds(600) }), hour);
     // As many as the largest node has may go home within a window; the others after it.
-    expect(rehearsed.commits.filter(({ changes }) => changes[0]?.kind === 'stop').map(({ changes }) => changes.length)).toEqual([4, 2]);
+    const stops = rehearsed.commits.filter(({ changes }) => changes[0]?.kind === 'stop');
+    expect(stops.map(({ changes }) => changes.length)).toEqual([4, 2]);
+    const [first = rehearsed.begin, second = rehearsed.begin] = stops.map(({ decidedAt }) => decidedAt);
+    expect(elapsed(first, second)).toBeGreaterThanOrEqual(policy.budget.window);
   });
 });
