@@ -101,7 +101,7 @@ function headline({ kind, reason, evidence, before }: PendingChange): Headline {
   const node = plainText(String(evidence['node'] ?? (before === null ? 'fleet' : targetName(before.target))), 24);
   switch (kind) {
     case 'place': return reason === 'first-placement' ? { topic: 'place', verb: '', why: '' } : { topic: occasion(reason, node), verb: 'place', why: shortWhy(reason, evidence) };
-    case 'move': return { topic: occasion(reason, node), verb: 'move', why: evidence['fence'] === undefined ? shortWhy(reason, evidence) : 'old pods stopped' };
+    case 'move': return { topic: occasion(reason, node), verb: 'move', why: evidence['fence'] === undefined || deadly.has(reason) ? shortWhy(reason, evidence) : 'old pods stopped' };
     case 'stop': return { topic: occasion(reason, node), verb: 'stop', why: shortWhy(reason, evidence) };
     case 'resume': return { topic: 'resume', verb: '', why: 'they stay after all' };
     case 'update': return { topic: 'update', verb: '', why: plainText(String(evidence['changed'] ?? ''), 60) };
@@ -120,6 +120,9 @@ function occasion(reason: ReasonCode, node: string): string {
 }
 
 /** The whole sentence is in the body. */
+/** Of a dead node one wants to know how it was seen to be dead, even where its leases fence it. */
+const deadly: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['heartbeat-stale', 'node-dead', 'node-not-ready']);
+
 function shortWhy(reason: ReasonCode, evidence: Evidence): string {
   const seconds = (key: string): string => `${String(Math.round(Number(evidence[key] ?? 0) / 1000))} s`;
   const short: Readonly<Partial<Record<ReasonCode, string>>> = {
