@@ -102,6 +102,9 @@ it('no credential gets into Git, our tables, files, output or logs, from the fir
 
   const running = shop.start([`--config-db=${shop.url}`, '--heartbeats-receiver', 'external', '--log-level', 'trace', '--poll-interval', '1h', '--http-host', '127.0.0.1', '--http-port', '0']);
   await running.logged(({ msg }) => msg === 'leadership won');
+  // Nothing is starting any more.
+  await shop.pool.query(`update dory.placements set since = since - interval '1 hour'`);
+  await shop.pool.query('update dory.state set version = version + 1');
   await shop.pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - interval '5 min' where name = 'yard-edge-2'`);
   await shop.pool.query(`select pg_notify('dory', 'test')`);
   await running.logged(({ msg }) => msg === 'pushed');
