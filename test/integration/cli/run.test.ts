@@ -72,6 +72,25 @@ describe.concurrent('run', () => {
     await vi.waitFor(async () => { expect((await shop.pool.query(others)).rows).toEqual([]); }, { timeout: 10_000 });
   });
 
+  it('lets operators work through any instance: whoever leads obeys', async ({ onTestFinished }) => {
+    const shop = await small(onTestFinished);
+    const leading = shop.start(flags(shop));
+    await leading.logged(pushed(1));
+    const other = shop.start(flags(shop));
+    const token = (await shop.here('token', 'create', 'ada', '--reason', 'on call')).out.trim();
+    const ask = async (...args: readonly string[]): Promise<Record<string, unknown>> =>
+      JSON.parse((await shop.hereWith({ DORY_SERVER: await urlOf(other), DORY_TOKEN: token, DORY_DATABASE_URL: undefined }, ...args, '-o', 'json')).out) as never;
+
+    const before = await ask('leader');
+    expect(await ask('pause', '--reason', 'look first')).toMatchObject({ paused: true, by: 'ada' });
+    await release(shop, '1.0.1');
+    await eventually(async () => { expect(await ask('status')).toMatchObject({ revision: 1, held: 3, paused: { by: 'ada' } }); });
+    await ask('resume', '--reason', 'looked');
+    await leading.logged(pushed(2));
+    expect(await ask('leader', 'step-down', '--reason', 'its turn')).toMatchObject({ holder: before['holder'] });
+    await eventually(async () => { expect((await ask('leader'))['holder']).not.toBe(before['holder']); });
+  });
+
   it('outlives a database that goes away in the middle of a cycle', async ({ onTestFinished }) => {
     const shop = await small(onTestFinished);
     const running = shop.start(flags(shop));
