@@ -76,7 +76,9 @@ function silence({ occupants, intake, policy, at }: SignalFacts, kubernetes: Kub
   if (running.length === 0) return { state: 'none', why: present.length === 0 ? 'empty' : 'stopping', wakeAt: null };
   const due = running.reduce((first, occupant) => Math.min(first, beatsExpectedFrom(occupant, beat, policy)), Number.POSITIVE_INFINITY);
   const expected = latest(beat, instant(due));
-  if (expected > at) return { state: 'none', why: 'starting', wakeAt: justAfter(expected, policy.heartbeatStale) };
+  // Where one was told to fall silent, that another is still starting is no reason to think better of the node.
+  const why = running.length < present.length ? 'stopping' : 'starting';
+  if (expected > at) return { state: 'none', why, wakeAt: justAfter(expected, policy.heartbeatStale) };
   if (!intake.covered) return { state: 'blind', detail: intake.detail };
   // Silence counts only while a beat would have been stored; and agents on a node that has just become Ready start anew.
   const from = latest(latest(expected, intake.since), kubernetes.state === 'ready' ? kubernetes.since : beat);
