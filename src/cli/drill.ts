@@ -34,7 +34,7 @@ function drillPage({ at, now, losses }: DrillResult, _format: 'table' | 'wide', 
   return [
     `Live at ${at}: ${String(now.placed)} processors placed, ${String(now.due)} changes due, ${String(now.held)} held, fleet guard ${now.guard}.`,
     '',
-    rows,
+    ...(losses.length === 0 ? [] : [rows]),
     paint('bold', losses.length === 0 ? 'No node has processors.' : bad === 0 ? 'Every one of these losses leaves each processor with a place.' : `${String(bad)} of ${String(losses.length)} losses would leave processors without a place.`),
     '',
   ].join('\n');

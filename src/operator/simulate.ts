@@ -108,7 +108,7 @@ interface Telling {
   readonly manifests: ChartSettings;
 }
 
-export function simulationOf(snapshot: Snapshot, { nodes }: Scenario, rehearsed: Rehearsed, telling: Telling): Simulation {
+function simulationOf(snapshot: Snapshot, { nodes }: Scenario, rehearsed: Rehearsed, telling: Telling): Simulation {
   const inputs = inputsOf({ snapshot, before: new Map() });
   const names = new Map(snapshot.fleet.nodes.map(({ id, name }) => [id, name]));
   const sinceBegin = (at: Rehearsed['begin']): number => elapsed(rehearsed.begin, at);

@@ -58,7 +58,7 @@ export interface PolicyField {
   readonly origin: PolicyLayer['origin'];
 }
 
-export interface ExplainedCandidate {
+interface ExplainedCandidate {
   readonly candidate: Candidate;
   /** Null: nothing speaks against it. */
   readonly objection: Rejection | null;

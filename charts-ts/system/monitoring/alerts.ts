@@ -1,5 +1,5 @@
 /** One rule of Prometheus' own format. */
-export interface AlertRule {
+interface AlertRule {
   readonly alert: string;
   readonly expr: string;
   readonly for: string;

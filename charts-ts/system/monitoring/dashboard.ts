@@ -1,5 +1,5 @@
 /** Grafana's model of a dashboard, as far as it is used here: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/ */
-export interface Panel {
+interface Panel {
   readonly title: string;
   readonly description: string;
   readonly unit: 'short' | 's' | 'ops' | 'bool';
