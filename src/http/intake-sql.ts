@@ -8,7 +8,7 @@ const beatColumns = {
   status: 'j.status',
   role: 'j.role',
   sdk_epoch: 'j.sdk_epoch',
-  node_id: 'coalesce(j.from_node, j.target_node_id)',
+  node_id: 'j.node_id',
   last_state_sync: 'to_timestamp(j.last_state_sync)',
   state_size_bytes: 'j.state_size_bytes',
   uptime_sec: 'j.uptime_sec',
@@ -35,7 +35,7 @@ const leaseEnd = 'now() + make_interval(secs => $13)';
  * so it is taken back at once. Nor is one recorded where a beat names another node than that of the placement: that
  * node's row is what a decision locks.
  *
- * The plan is made once, for batches of a size that the planner takes to be 10: so nothing here joins two intermediate results,
+ * The plan is made once (`plan_cache_mode`), for batches of a size that the planner takes to be 10: so nothing here joins two intermediate results,
  * which it would do row by row against row. Each step looks up tables by primary key or by row; names that are not the placement's
  * are looked up together, in one map. A step that writes takes what it needs from the row that an earlier step found.
  */
@@ -110,7 +110,8 @@ moved as materialized (
    where placement_epoch = epoch and phase = 'active' and (select count(*) from nodes) >= 0
 ),
 judged as materialized (
-  select l.*, l.there and l.placement_epoch = l.epoch as leased, p.row,
+  select l.n, l.processor_id, l.epoch, l.placement_epoch, coalesce(l.from_node, l.target_node_id) as node_id, l.status, l.role, l.sdk_epoch,
+         l.last_state_sync, l.state_size_bytes, l.uptime_sec, p.row, l.there and l.placement_epoch = l.epoch as leased,
          case when l.processor_id is null then 'node'
               when p.row is null and not exists (select from processors p where p.id = l.processor_id) then 'unknown'
               when coalesce(p.status, (select p.status from processors p where p.id = l.processor_id)) in ('terminated', 'failed') then 'ended'

@@ -1,7 +1,7 @@
 import { DatabaseError, type Pool, type PoolClient } from 'pg';
 import { leavesConnectionUnusable } from '../platform/pg-failure.ts';
 
-/** One connection of a pool, opened when it is first needed and kept: what is sent on it is done in this order. */
+/** One connection of a pool, opened and set up when it is first needed and kept: what is sent on it is done in this order. */
 export interface KeptConnection {
   /** @throws what the driver throws, and what `fn` throws; a connection that is of no use any more is given up then */
   use<T>(fn: (client: PoolClient) => Promise<T>): Promise<T>;
@@ -15,7 +15,8 @@ interface Lent {
   readonly giveBack: (broken: boolean) => void;
 }
 
-export function keepConnection(pool: Pool): KeptConnection {
+/** @param setUp a statement that is run first on each new connection */
+export function keepConnection(pool: Pool, setUp: string): KeptConnection {
   let opening: Promise<Lent> | null = null;
   let kept: Lent | null = null;
 
@@ -34,6 +35,12 @@ export function keepConnection(pool: Pool): KeptConnection {
     const onError = (): void => { giveBack(true); };
     client.on('error', onError);
     const lent: Lent = { client, giveBack };
+    try {
+      await client.query(setUp);
+    } catch (error) {
+      giveBack(true);
+      throw error;
+    }
     kept = lent;
     return lent;
   };
