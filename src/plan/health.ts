@@ -14,10 +14,9 @@ import { heartbeatColumn, kubernetesColumn, signalEvidence, type HeartbeatColumn
  *   no news        healthy, not sure     unknown              unknown                      unknown
  *   no cluster     healthy               lost                 unknown                      unknown
  *
- *   (none) ─▶ healthy ──▶ silent | detached | lost ──sign of life──▶ returning ──steady for the window──▶ healthy
- *                ▲  │            ▲                                      │  ▲
- *                │  └──▶ unknown ┴──────────────────────────────────────┘  │ sign of life
- *                └── only for what was never recorded        unknown ──────┘
+ *   (none) ──sign of life──▶ healthy ──▶ silent | detached | lost ──sign of life──▶ returning ──steady for its window──▶ healthy
+ *
+ *   healthy, returning ──the facts don't tell──▶ unknown ──sign of life──▶ returning;  ──they tell──▶ silent | detached | lost
  *
  * `silent`, `detached`, `lost`: failed; processors leave. A failed verdict ends only by a sign of life: while the facts can't
  * tell, it stays as it is, but is not `sure`, and nothing more leaves on account of it. `unknown`: facts are missing, or don't
@@ -61,7 +60,7 @@ export function nodeHealth(facts: HealthFacts): NodeHealth {
   const beats = heartbeatColumn(facts, cluster);
   const { verdict, reason, evidence, sure, wakeAt } = judge({ node, signals, occupants, intake, policy, at, beats, cluster, evidence: signalEvidence(facts, beats) });
   const unbroken = recorded?.verdict === verdict ? recorded : null;
-  // Written out, as above: to spread takes ten times as long, for each node of each plan.
+  // Written out, as the line above is: to spread takes ten times as long, for each node of each plan.
   return {
     nodeId: node.id,
     node,
