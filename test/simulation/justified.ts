@@ -82,9 +82,12 @@ function offTheHealthy(change: Change, { snapshot, plan }: DecisionMade, { scrip
 
 /** Every node of every site newly failed: more likely our fault than theirs, and a person's decision. */
 function inPanic(change: Change, { rows, snapshot, plan }: DecisionMade, { script }: Bench): string | null {
-  if (!failureReasons.has(change.reason) || script.nodes.length < script.policy.guard.minNodes || change.before?.phase === 'stopping') return null;
-  const failed = plan.verdicts.filter(({ verdict, since }) => ['lost', 'silent', 'detached'].includes(verdict) && snapshot.at - since < script.policy.guard.window - 10_000);
-  if (failed.length < script.nodes.length || rows.approvals.has('guard') || (rows.guard?.leftPanicAt ?? null) !== null) return null;
+  const { minNodes, window } = script.policy.guard;
+  // What a person works on is that person's matter, and counts for nothing.
+  const watched = plan.verdicts.filter(({ nodeId }) => !rows.locks.some(({ endedAt, subject }) => endedAt === null && subject === nodeId));
+  if (!failureReasons.has(change.reason) || watched.length < minNodes || change.before?.phase === 'stopping') return null;
+  const failed = watched.filter(({ verdict, since }) => ['lost', 'silent', 'detached'].includes(verdict) && snapshot.at - since < window - 10_000);
+  if (failed.length < watched.length || rows.approvals.has('guard') || (rows.guard?.leftPanicAt ?? null) !== null) return null;
   return `while all ${String(failed.length)} nodes failed at once, and nobody approved it`;
 }
 
