@@ -175,7 +175,7 @@ calls as (
 )
 select n, standing, epoch, (select count(pg_notify('dory', about)) from calls) from judged`;
 
-export interface BatchOptions {
+interface BatchOptions {
   /** A pause in the record of intake longer than this is a gap, in seconds. */
   readonly gapSec: number;
   /** Beats were lost since the last batch: silence before now says nothing, so the record starts anew. */
