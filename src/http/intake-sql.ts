@@ -91,7 +91,7 @@ located as materialized (
 nodes as materialized (
   select e.id, v.verdict is not null and (e.last_heartbeat_at is null or e.last_heartbeat_at <= v.since) as back
     from edge_nodes e
-    left join dory.node_verdicts v on v.node_id = e.id and v.verdict = 'lost'
+    left join dory.node_verdicts v on v.node_id = e.id and v.verdict in ('lost', 'silent', 'detached')
    where e.id in (
            select coalesce(l.from_node, case when l.in_place and exists (select from processors p where p.id = l.processor_id and p.status not in ('terminated', 'failed'))
                                              then l.target_node_id end)

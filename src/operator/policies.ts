@@ -1,9 +1,11 @@
 import type { PoolClient } from 'pg';
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
+import { conflictsOfPolicy, conflictsOfThresholds } from '../model/policy-conflicts.ts';
 import { formatInstant, instant } from '../model/time.ts';
 import { timeOfDay } from '../plan/policy.ts';
 import { inTransaction } from '../platform/pg.ts';
+import type { Settings } from '../platform/settings-schema.ts';
 import { moment, reason, text } from './fields.ts';
 import { operation, pageInput, pageOf, type Caller } from './operation.ts';
 import { page } from './pages.ts';
@@ -57,12 +59,21 @@ export const policySet = operation({
       const subject = await canonical(client, given);
       await recordAct(client, caller, { kind: 'policy-set', ...subject.about, evidence: { match: subject.match, ...values, reason: why } });
       const written = await write(client, subject.match, wanted, caller);
-      if (written.failback === 'window' && written.failbackWindow === null && settings.failover.failbackWindow === null) {
-        throw new Failure('invalid-input', `${given}: failback is window, and there is no window.`, { mend: 'Give --failback-window, such as 02:00-04:30.' });
-      }
+      refuseConflicts(given, written, settings);
       return written;
     }),
 });
+
+/** What is wrong with it on top of the settings. @throws Failure `invalid-input` */
+function refuseConflicts(given: string, { failback, failbackWindow, unfenced }: PolicyRecord, { failover, heartbeats }: Settings): void {
+  const [from, to] = failbackWindow?.split('-').map(minuteOfDay) ?? [];
+  const window = from === undefined || to === undefined ? failover.failbackWindow : { fromMinute: from, toMinute: to };
+  const [conflict] = [
+    ...conflictsOfPolicy({ failback: failback ?? failover.failback, failbackWindow: window }),
+    ...conflictsOfThresholds(failover, unfenced ?? failover.unfenced, heartbeats.interval),
+  ];
+  if (conflict !== undefined) throw new Failure('invalid-input', `${given}: ${conflict.sentence}.`, { mend: 'Nothing was changed: give what goes together, such as --failback window --failback-window 02:00-04:30.' });
+}
 
 /** What is not given stays as it was said before. */
 async function write(client: PoolClient, subject: string, wanted: Wanted, { name }: Caller): Promise<PolicyRecord> {

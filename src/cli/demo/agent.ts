@@ -26,7 +26,8 @@ const answerTimeoutMs = 5_000;
 
 /**
  * Stands for one node: sends its node beats and, for each pod that it runs, what `dory-sdk` sends. A pod that is told to shut down, or whose
- * manifest is gone, says `stopped` until that is heard, and is no more.
+ * manifest is gone, says `stopped` until that is heard, and is no more. It echoes its epoch, so it honours leases: one that is not answered
+ * in time does nothing until it is.
  */
 export function startAgent(context: AgentContext): Agent {
   const pods = new Map<string, RunningPod>();
@@ -59,11 +60,15 @@ async function beatForNode(context: AgentContext): Promise<void> {
 /** One beat after the other, so that `stopped` is the last. @returns why it stopped; null if the node was switched off. */
 async function beatForPod(context: AgentContext, { pod, since, stop }: RunningPod): Promise<'told' | 'removed' | null> {
   let told = false;
+  let leaseUntil = Number.POSITIVE_INFINITY;
   while (!context.signal.aborted) {
     const stopping = told || stop.signal.aborted;
-    const directive = await send(context, podBeat(context, pod, stopping ? 'stopped' : 'healthy', context.clock.monotonic() - since));
-    if (stopping && directive !== null) return told ? 'told' : 'removed';
-    if (directive === 'shutdown') told = true;
+    const sentAt = context.clock.monotonic();
+    const status = stopping ? 'stopped' : sentAt > leaseUntil ? 'paused' : 'healthy';
+    const answer = await send(context, podBeat(context, pod, status, sentAt - since));
+    if (stopping && answer !== null) return told ? 'told' : 'removed';
+    if (answer?.lease_sec !== undefined) leaseUntil = sentAt + answer.lease_sec * 1000;
+    if (answer?.directive === 'shutdown') told = true;
     else await pause(context, stopping ? context.signal : AbortSignal.any([context.signal, stop.signal]));
   }
   return null;
@@ -88,8 +93,13 @@ async function pause({ clock, options }: AgentContext, signal: AbortSignal): Pro
   await clock.sleep(millis(options.intervalMs), signal).catch(() => undefined);
 }
 
-/** @returns the directive, or null if nobody answered. */
-async function send({ options, report, signal }: AgentContext, beat: object): Promise<string | null> {
+interface Answer {
+  readonly directive: string;
+  readonly lease_sec?: number;
+}
+
+/** @returns null if nobody answered. */
+async function send({ options, report, signal }: AgentContext, beat: object): Promise<Answer | null> {
   try {
     const response = await fetch(`${options.server}/api/v1/edge/heartbeat`, {
       method: 'POST',
@@ -97,8 +107,8 @@ async function send({ options, report, signal }: AgentContext, beat: object): Pr
       body: JSON.stringify(beat),
       signal: AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]),
     });
-    const answer = (await response.json()) as { readonly directive?: string };
-    if (response.ok && answer.directive !== undefined) return answer.directive;
+    const answer = (await response.json()) as Partial<Answer>;
+    if (response.ok && answer.directive !== undefined) return { ...answer, directive: answer.directive };
     throw new Error(`status ${String(response.status)}`);
   } catch (error) {
     if (!signal.aborted) report({ kind: 'unheard', detail: error instanceof Error ? error.message : String(error) });

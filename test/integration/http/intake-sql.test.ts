@@ -236,9 +236,9 @@ describe('beside others', () => {
     for (const answers of await Promise.all(rounds)) expect(answers.map(({ standing }) => standing)).toEqual(ids.map(() => 'current'));
   });
 
-  test('wakes the loop for a lost node that beats again, once, and for a stop', async () => {
+  test.each(['lost', 'silent', 'detached'] as const)('wakes the loop for a node that is %s and beats again, once, and for a stop', async (verdict) => {
     const [id, lost] = [await placed(home, { phase: 'stopping' }), await fleet.node(`lost-${randomUUID()}`)];
-    await fleet.verdict(lost, 'lost');
+    await fleet.verdict(lost, verdict);
     await fleet.verdict(home, 'healthy');
     const heard: (string | undefined)[] = [];
     const listener = new pg.Client({ connectionString: db.url });

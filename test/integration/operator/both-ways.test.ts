@@ -42,6 +42,7 @@ const afternoon: readonly Step[] = [
   { words: 'policy set', args: ['template/camera', '--on-failure', 'hold', '--targets', 'managed,failover-target', '--priority', '-5', '--reason', 'r'] },
   { words: 'policy set', args: ['processor/00000000-0000-4000-8000-0000000000c1', '--failback', 'window', '--failback-window', '22:30-04:00', '--reason', 'r'] },
   { words: 'policy set', args: ['template/camera', '--priority', 'high', '--reason', 'r'], code: 1 },
+  { words: 'policy set', args: ['template/camera', '--failback', 'window', '--failback-window', '02:00-02:00', '--reason', 'r'], code: 1 },
   { words: 'policy list' },
   { words: 'policy list', args: ['--limit', '1'] },
   { words: 'policy clear', args: ['template/camera', '--reason', 'r'] },
