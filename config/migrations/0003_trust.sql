@@ -90,6 +90,14 @@ create table dory.holds (
   needs_person boolean not null
 );
 
+-- What stops everything until a person says otherwise, written when it begins and ends.
+create table dory.refusals (
+  subject text primary key,
+  since timestamptz not null,
+  reason text not null,
+  evidence jsonb not null
+);
+
 -- Bearer tokens, as SHA-256 of the token: who has the table has no token. `operator` may change state; `node` speaks for one node,
 -- or, without one, for the managed pool.
 create table dory.tokens (

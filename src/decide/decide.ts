@@ -11,6 +11,7 @@ import { lookAgain, type ConditionOf } from './freshest.ts';
 import { guardChanged, writeGuard } from './guard.ts';
 import { holdChanges, writeHolds, type HoldChanges } from './holds.ts';
 import { quarantineChanges, writeQuarantine, type QuarantineChanges } from './quarantine.ts';
+import { refusalChanges, writeRefusals, type RefusalChanges } from './refusals.ts';
 import { writeChanges } from './changes.ts';
 import { writeVerdicts } from './verdicts.ts';
 
@@ -45,13 +46,14 @@ export interface Decision {
 export async function decide(decider: Decider, snapshot: Snapshot, plan: Plan): Promise<Decision> {
   const quarantine = await quarantineChanges(decider.pool, plan.quarantined);
   const holds = await holdChanges(decider.pool, plan);
-  const atRest = plan.changes.length === 0 && plan.transitions.length === 0 && quarantine.none && holds.none;
+  const refusals = await refusalChanges(decider.pool, plan);
+  const atRest = plan.changes.length === 0 && plan.transitions.length === 0 && quarantine.none && holds.none && refusals.none;
   if (atRest && !guardChanged(snapshot.guard, plan.guard)) return { revision: null, wrote: false };
   return inTransaction(decider.pool, { isolation: 'read committed' }, async (client) => {
     await assertLeader(client, decider.leaderEpoch);
     // The default of both columns `cycle`, until the transaction ends.
     await client.query(`select set_config('dory.cycle', $1, true)`, [decider.cycle]);
-    return write(client, decider, snapshot, plan, { quarantine, holds });
+    return write(client, decider, snapshot, plan, { quarantine, holds, refusals });
   });
 }
 
@@ -59,9 +61,10 @@ export async function decide(decider: Decider, snapshot: Snapshot, plan: Plan): 
 interface Standing {
   readonly quarantine: QuarantineChanges;
   readonly holds: HoldChanges;
+  readonly refusals: RefusalChanges;
 }
 
-async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, plan: Plan, { quarantine, holds }: Standing): Promise<Decision> {
+async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, plan: Plan, { quarantine, holds, refusals }: Standing): Promise<Decision> {
   const previous = await lockState(client);
   await lookAgain(client, snapshot, plan, decider.conditionOf);
   let revision: RevisionId | null = null;
@@ -75,6 +78,7 @@ async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, p
   await writeVerdicts(client, snapshot.at, plan.transitions, revision);
   await writeQuarantine(client, snapshot.at, quarantine);
   await writeHolds(client, snapshot.at, holds, revision);
+  await writeRefusals(client, snapshot.at, refusals, revision);
   if (guardChanged(snapshot.guard, plan.guard)) await writeGuard(client, snapshot.at, plan.guard, revision);
   if (revision !== null) {
     const layout = chooseLayout(decider.layout, snapshot);

@@ -83,6 +83,18 @@ describe('holds', () => {
   });
 });
 
+test('a refusal is told when it begins and when it ends, and once each', async () => {
+  const status = (word: string) => database.pool.query('update processors set status = $1', [word]);
+  await status('terminated');
+  expect((await fleet.once()).decision).toEqual({ revision: null, wrote: true });
+  expect((await fleet.once()).decision.wrote).toBe(false);
+  expect(await events('refused', 'refusal-ended')).toMatchObject([{ kind: 'refused', reason: 'empty-result', evidence: { subject: 'empty-result', before: 3 } }]);
+  await status('running');
+  await fleet.once();
+  expect((await fleet.once()).decision.wrote).toBe(false);
+  expect((await events('refused', 'refusal-ended')).map(({ kind }) => kind)).toEqual(['refused', 'refusal-ended']);
+});
+
 describe('the fleet guard', () => {
   const guard = () => rows('select state, reason, left_panic_at is not null as left from dory.guard');
   const all = ['edge-1', 'edge-2', 'edge-3', 'edge-4'];
