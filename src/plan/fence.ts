@@ -16,6 +16,9 @@ import type { World } from './world.ts';
  *   lease over    its agent honours leases: it stops by itself, within its stop grace
  *   silent        no lease is known, and no kubelet that answers says that it runs
  *
+ * Silence, and the word, of an agent that knows no leases are no proof for certain: it may only be cut off, and what ended by itself
+ * its kubelet starts anew. A move that rests on them says that it is `unfenced`, as one off a lost node does.
+ *
  * A stop that no commit carries yet was told to nobody, so nothing that looks like its end is one: with the Git host down,
  * no live writer is replaced. Time counts only while a beat, or a lease, would have been stored.
  */
@@ -45,7 +48,7 @@ export function stopFence(leaving: Leaving): Proof {
   if (signals.publishedAt === null) return waiting('waiting-for-fence', { target, waitedMs }, null);
   // What was said of an earlier stop of the same epoch, taken back since, proves nothing.
   if (signals.acknowledgedAt !== null && signals.acknowledgedAt >= placement.since) {
-    return passed('fence-acknowledged', { target, waitedMs: elapsed(placement.since, signals.acknowledgedAt) });
+    return passed('fence-acknowledged', { target, waitedMs: elapsed(placement.since, signals.acknowledgedAt), ...uncertain(signals) });
   }
   if (podsAreGone(leaving, signals, signals.publishedAt)) return passed('fence-pods-gone', { target, waitedMs });
   return byTime(leaving, signals, signals.publishedAt);
@@ -79,7 +82,7 @@ function silenceOf(leaving: Leaving, signals: AgentSignals, publishedAt: Instant
   const since = latest(latest(signals.lastBeatAt, publishedAt), intake.since);
   const needed = millis(Math.max(policy.heartbeatStale, stopTime(snapshot, workload)));
   const silentMs = elapsed(since, intake.until);
-  return silentMs >= needed ? passed('fence-silent', { target, silentMs }) : waiting('waiting-for-fence', stopping, soonAfter(at, after(since, needed)));
+  return silentMs >= needed ? passed('fence-silent', { target, silentMs, ...uncertain(signals) }) : waiting('waiting-for-fence', stopping, soonAfter(at, after(since, needed)));
 }
 
 /**
@@ -132,6 +135,10 @@ export function leaseEnd(snapshot: Snapshot, { leaseUntil }: AgentSignals, workl
 /** What a template may take to stop, and what clocks and requests on their way may add. */
 function stopTime({ policy }: Snapshot, { shutdownTimeoutSec }: Workload): Millis {
   return millis(shutdownTimeoutSec * 1000 + policy.fenceMargin);
+}
+
+function uncertain({ leaseUntil }: AgentSignals): Evidence {
+  return leaseUntil === null ? { unfenced: true } : {};
 }
 
 function podsAreGone({ placement, source }: Leaving, { pods }: AgentSignals, publishedAt: Instant): boolean {

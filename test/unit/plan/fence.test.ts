@@ -40,8 +40,23 @@ const loss = (told: Told, unfenced: 'replace' | 'hold' = 'replace'): unknown => 
   const given = leaving(told);
   return outcome(lossFence(given, given.source, { unfenced }));
 };
+const certain = (told: Told): boolean => {
+  const proof = stopFence(leaving(told));
+  return proof.passed && proof.evidence['unfenced'] !== true;
+};
 const gone = { pods: known('gone' as const, at) };
 const present = { pods: known('present' as const, at) };
+
+test.each<[string, Told, boolean]>([
+  ['the word of an agent that knows no leases: its kubelet may start it anew', { agent: { acknowledgedAt: ago(100) } }, false],
+  ['its silence: it may be cut off', { agent: { lastBeatAt: ago(60) } }, false],
+  ['the word of one that does', { agent: { acknowledgedAt: ago(100), leaseUntil: ago(1) } }, true],
+  ['its lease', { agent: { leaseUntil: instant(ago(40) - 1) } }, true],
+  ['pods that are gone', { agent: gone, kubelet: 'ready' }, true],
+  ['a person\'s word', { agent: { confirmed: { at: ago(100), by: 'ann' } } }, true],
+])('what is moved after it says whether it is fenced for certain: %s', (_, told, expected) => {
+  expect(certain(told)).toBe(expected);
+});
 
 describe('a stop', () => {
   test.each<[string, Told, unknown]>([
