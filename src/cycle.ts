@@ -3,6 +3,7 @@ import type { Plan } from './model/plan.ts';
 import type { Snapshot } from './model/snapshot.ts';
 import { earliest, type Instant } from './model/time.ts';
 import { plan } from './plan/plan.ts';
+import { firstSlice } from './plan/slice.ts';
 import type { Publication, Rendered } from './publisher.ts';
 
 /**
@@ -38,7 +39,7 @@ export async function cycle(stages: Stages): Promise<CycleReport> {
   const snapshot = await stages.observe();
   stages.onStep?.('observed', { snapshot });
 
-  const planned = plan(snapshot);
+  const planned = firstSlice(plan(snapshot));
   stages.onStep?.('planned', { planned });
 
   const decision = await stages.decide(snapshot, planned);
@@ -51,6 +52,11 @@ export async function cycle(stages: Stages): Promise<CycleReport> {
   stages.onStep?.('committed', { publication });
 
   return { snapshot, planned, decision, publication };
+}
+
+/** Whether the next cycle goes on where this one stopped: first placements of a large fleet are decided slice by slice. */
+export function goesOn({ snapshot, planned }: CycleReport): boolean {
+  return planned.changes.length > 0 && planned.wakeAt !== null && planned.wakeAt <= snapshot.at;
 }
 
 /** When the next cycle is due although nobody calls for it, by the database's clock; null if only the poll is. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { cycle, type CycleReport } from '../cycle.ts';
+import { cycle, goesOn, type CycleReport } from '../cycle.ts';
 import { leaderOf } from '../platform/leadership.ts';
 import { withCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
@@ -33,6 +33,7 @@ export function reconcileCommand(program: Command, context: CliContext): void {
         return;
       }
       context.terminal.out(output === 'table' || output === 'wide' ? tellCycle(report) : render(output, documentOf(report), [], []));
+      if (goesOn(report)) context.terminal.err('More first placements wait for the next cycle: run this again.\n');
       context.exit(leftToPeople(report.planned));
     });
   });

@@ -92,7 +92,9 @@ export function assemble(parsed: Parsed, defaultNamespace: string, before: Assem
         node: row.nodeId === null ? undefined : parsed.nodes.problems.get(row.nodeId),
       };
       const old = before?.get(id);
-      return [id, old !== undefined && sameSources(old, from) ? old : { ...from, result: join(row, from, defaultNamespace) }];
+      if (old !== undefined && sameSources(old, from)) return [id, old];
+      // No spread here and below: the engine gives each object made by one a shape of its own, which takes more than the object.
+      return [id, { hash: from.hash, template: from.template, sensor: from.sensor, node: from.node, result: join(row, from, defaultNamespace) }];
     }),
   );
 }
@@ -112,7 +114,8 @@ function join(row: ProcessorRow, { template, sensor, node }: Sources, defaultNam
   const problems = [...templateProblems(row, template), ...sensorProblems(row, sensor), ...namespaceProblems(namespace), ...('kind' in home ? [] : home)];
   if (problems.length > 0 || template?.ok !== true || !('kind' in home)) return { ok: false, problems: problems.sort(byField) };
   const fields = { id: row.id as ProcessorId, namespace, sensor: sensor?.ok === true ? sensor.sensor : null, workload: template.workload.digest };
-  return { ok: true, spec: { ...fields, home, digest: specDigest(fields) } };
+  const { id, sensor: own, workload } = fields;
+  return { ok: true, spec: { id, namespace, sensor: own, workload, home, digest: specDigest(fields) } };
 }
 
 /**

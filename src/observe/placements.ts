@@ -2,45 +2,67 @@ import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
 import type { Digest, Epoch, NodeId, NodeName, ProcessorId, RevisionId } from '../model/ids.ts';
 import { unknown } from '../model/observed.ts';
-import type { Placement } from '../model/placement.ts';
+import type { Placement, Target } from '../model/placement.ts';
 import { reasonCodes, type ReasonCode } from '../model/reasons.ts';
 import type { Snapshot, AgentSignals } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
-import { rawText, sharedTexts } from './tables.ts';
+import { rawText } from './tables.ts';
 
 /** A moment as whole milliseconds; ours were written from whole milliseconds. */
 const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint::text`;
 
-const reasons: ReadonlySet<string> = new Set(reasonCodes);
+const reasons: ReadonlyMap<string, ReasonCode> = new Map(reasonCodes.map((code) => [code, code]));
 
-/** All of `dory.placements`, sorted. */
+/** Rows that are held at once beside what they are parsed to: those of a large fleet would stay with the heap for good. */
+const rowsAtOnce = 5_000;
+
+/** All of `dory.placements`, sorted. Those on one node share their target, so that a copy of its name is not kept for each. */
 export async function readPlacements(client: PoolClient): Promise<readonly Placement[]> {
-  const { rows } = await client.query<(string | null)[]>({
-    text: `select processor_id::text, epoch::text, target_node_id::text, target_node_name, phase, reason, ${ms('since')}, spec_digest, revision::text
-             from dory.placements order by processor_id`,
-    rowMode: 'array',
-    types: rawText,
-  });
-  const share = sharedTexts();
-  return rows.map((row) => toPlacement(row.map(share)));
+  const placements: Placement[] = [];
+  const targets = new Map<string, Target>();
+  for (let last: string | null = null; ; ) {
+    const { rows }: { rows: PlacementRow[] } = await client.query<PlacementRow>({
+      text: `select processor_id::text, epoch::text, target_node_id::text, target_node_name, phase, reason, ${ms('since')}, spec_digest, revision::text
+               from dory.placements where $1::uuid is null or processor_id > $1::uuid order by processor_id limit ${String(rowsAtOnce)}`,
+      values: [last],
+      rowMode: 'array',
+      types: rawText,
+    });
+    for (const row of rows) placements.push(toPlacement(row, targets));
+    last = rows.length < rowsAtOnce ? null : (rows.at(-1)?.[0] ?? null);
+    if (last === null) return placements;
+  }
 }
 
-function toPlacement([id, epoch, nodeId = null, nodeName, phase, reason, since, specDigest, revision]: readonly (string | null)[]): Placement {
-  if (!reasons.has(reason ?? '')) {
-    throw new Failure('schema-incompatible', `dory.placements has the reason '${reason ?? ''}', which this version does not know.`, {
+type PlacementRow = (string | null)[];
+
+function toPlacement([id, epoch, nodeId = null, nodeName, phase, code, since, specDigest, revision]: PlacementRow, targets: Map<string, Target>): Placement {
+  const reason = reasons.get(code ?? '');
+  if (reason === undefined) {
+    throw new Failure('schema-incompatible', `dory.placements has the reason '${code ?? ''}', which this version does not know.`, {
       mend: 'It was written by a newer version of dory: use that version.',
     });
   }
   return {
     processorId: (id ?? '') as ProcessorId,
     epoch: Number(epoch) as Epoch,
-    target: nodeId === null ? { kind: 'managed' } : { kind: 'edge', nodeId: nodeId as NodeId, nodeName: (nodeName ?? '') as NodeName },
+    target: targetOf(nodeId, nodeName ?? '', targets),
     phase: phase === 'stopping' ? 'stopping' : 'active',
-    reason: reason as ReasonCode,
+    reason,
     since: instant(Number(since)),
     specDigest: (specDigest ?? '') as Digest,
     revision: Number(revision) as RevisionId,
   };
+}
+
+/** A node that was renamed is another target for those that were placed under its old name. */
+function targetOf(nodeId: string | null, nodeName: string, targets: Map<string, Target>): Target {
+  const key = `${nodeId ?? ''} ${nodeName}`;
+  const known = targets.get(key);
+  if (known !== undefined) return known;
+  const target: Target = nodeId === null ? { kind: 'managed' } : { kind: 'edge', nodeId: nodeId as NodeId, nodeName: nodeName as NodeName };
+  targets.set(key, target);
+  return target;
 }
 
 /** The last epochs of desired processors that have no placement now. */

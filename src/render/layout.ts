@@ -34,7 +34,8 @@ export function overview(lines: readonly string[]): string {
 /** One line of the overview, ended. The id is in the manifest: a uuid here would be most of what a commit adds to the repository. No value can hold a tab: names are DNS names, the rest are codes and numbers of ours. */
 export function overviewLine(stem: string, placement: Placement): string {
   const { target, epoch, phase, reason, since } = placement;
-  return `${[stem, targetName(target), String(epoch), phase, reason, formatInstant(since)].join('\t')}\n`;
+  // Joined to its end, so that it is kept as one text and not as a list of its parts.
+  return [stem, targetName(target), String(epoch), phase, reason, `${formatInstant(since)}\n`].join('\t');
 }
 
 /** Raised when a reader of an older repository would misread a newer one. */

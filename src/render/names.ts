@@ -11,7 +11,8 @@ export function processorHash(id: ProcessorId): string {
 
 /** `<slug>-<id12>`: the file's name, and the start of the names of all of the processor's StatefulSets. */
 export function processorStem(slug: string, hash: string): string {
-  return `${slug.slice(0, slugLength).replace(/-+$/, '')}-${hash.slice(0, 12)}`;
+  // Joined, so that it is kept as one text and not as a list of its parts: there is one for each processor.
+  return [slug.slice(0, slugLength).replace(/-+$/, ''), hash.slice(0, 12)].join('-');
 }
 
 /** The StatefulSet of one placement; its pod has `-0` behind it. */

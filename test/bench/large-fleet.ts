@@ -2,7 +2,7 @@ import { rename } from 'node:fs/promises';
 import type { Pool } from 'pg';
 import { renderSettings } from '../../src/cli/render-settings.ts';
 import { readState } from '../../src/commit/revisions.ts';
-import { cycle, type CycleReport, type Stages, type Step } from '../../src/cycle.ts';
+import { cycle, goesOn, type CycleReport, type Stages, type Step } from '../../src/cycle.ts';
 import type { RevisionId } from '../../src/model/ids.ts';
 import { instant } from '../../src/model/time.ts';
 import { readManifestInputs } from '../../src/observe/manifest-inputs.ts';
@@ -20,6 +20,8 @@ export interface LargeFleet {
   readonly stages: Stages;
   /** One cycle, just after every node that was not lost has sent a heartbeat. */
   cycle(): Promise<TimedCycle>;
+  /** The cycles in which a new fleet gets its first placements. */
+  placeAll(): Promise<readonly TimedCycle[]>;
   /** From now on these nodes have been silent for longer than the threshold. */
   lose(nodes: readonly string[]): Promise<void>;
   /** @throws Error if `use` changes a row, or asks the remote for anything. */
@@ -61,15 +63,21 @@ export async function withLargeFleet<T>({ pool, url, processors }: LargeFleetOpt
 function largeFleet(fleet: TestFleet, stages: Stages, nodes: readonly string[], marks: [Step, number][]): LargeFleet {
   const { pool } = fleet;
   const lost = new Set<string>();
+  const once = async (): Promise<TimedCycle> => {
+    await pool.query('update edge_nodes set last_heartbeat_at = clock_timestamp() where name <> all($1)', [[...lost]]);
+    marks.length = 0;
+    const start = performance.now();
+    const report = await cycle(stages);
+    return { report, steps: spans(start, marks), total: performance.now() - start };
+  };
   return {
     nodes,
     stages,
-    cycle: async () => {
-      await pool.query('update edge_nodes set last_heartbeat_at = clock_timestamp() where name <> all($1)', [[...lost]]);
-      marks.length = 0;
-      const start = performance.now();
-      const report = await cycle(stages);
-      return { report, steps: spans(start, marks), total: performance.now() - start };
+    cycle: once,
+    placeAll: async () => {
+      const cycles = [await once()];
+      for (let last = cycles[0]; last !== undefined && goesOn(last.report); last = cycles.at(-1)) cycles.push(await once());
+      return cycles;
     },
     lose: async (names) => {
       for (const name of names) lost.add(name);

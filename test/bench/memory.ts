@@ -10,16 +10,16 @@ import type { MemoryReport } from './memory-child.ts';
 /** MiB of the Deployment's limit, which git processes share. */
 const limit = 512;
 
-/** Resident memory of a process that makes the first commit of a fleet and then works on, as in the image and with Node's own settings. */
+/** Resident memory of a process that makes the first commits of a fleet and then works on, as in the image and with Node's own settings. */
 export async function benchMemory({ fleet }: BenchSize, urls: readonly string[]): Promise<readonly BenchRow[]> {
   const image = await imageEnvironment();
   const [ours, nodes] = [await measure(urls[0] ?? '', fleet, image), await measure(urls[1] ?? '', fleet, {})];
   return [
     atMost(`resident at work, ${count(fleet)} processors, as in the image`, ours.report.atWork, 'MiB', 350),
-    atMost('  its peak, in the first commit', ours.report.peak, 'MiB', 1024),
+    atMost('  its peak, in the first commits', ours.report.peak, 'MiB', 1024),
     atMost('  the peak of it and its git processes together', ours.together, 'MiB', limit),
     plain('resident at work, with the settings of Node', nodes.report.atWork, 'MiB'),
-    plain('  its peak, in the first commit', nodes.report.peak, 'MiB'),
+    plain('  its peak, in the first commits', nodes.report.peak, 'MiB'),
   ];
 }
 
