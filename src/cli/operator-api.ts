@@ -1,3 +1,4 @@
+import { edgePaths } from '../http/edge-openapi.ts';
 import type { OperatorApi } from '../http/operator-api.ts';
 import { fromTexts } from '../operator/input.ts';
 import { openApiDocument } from '../operator/openapi.ts';
@@ -15,7 +16,7 @@ export function operatorApi(runtime: Runtime, { repository, cluster }: Pick<Engi
   return {
     requireTokenForReads,
     requireTokenForNodes,
-    document: openApiDocument(operations),
+    document: openApiDocument(operations, edgePaths),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     routes: operations.map((operation) => ({
       method: operation.method,

@@ -97,7 +97,7 @@ const quantity = (max: number, unit: string) => {
   return z.number({ error }).min(0, { error }).max(max, { error });
 };
 
-const beatSchema = z.object(
+export const beatSchema = z.object(
   {
     processor_id: text(255).nullish(),
     // 253 is the longest name of a Kubernetes node.

@@ -57,7 +57,7 @@ export interface Word {
 export type MayLeave = (client: PoolClient, node: { readonly id: string; readonly name: string }, word: Word | null) => Promise<void>;
 
 const uuid = z.uuid({ error: 'Send a uuid, or leave it out.' }).transform((id) => id.toLowerCase());
-const registrationSchema = z.object(
+export const registrationSchema = z.object(
   {
     name: z.string({ error: 'Send the name of the Kubernetes node.' }).refine(isNodeName, {
       error: 'Send the name of the Kubernetes node: lower-case letters, digits, - and ., at most 63.',
@@ -67,7 +67,7 @@ const registrationSchema = z.object(
   },
   { error: 'Send a JSON object.' },
 );
-const referenceSchema = z
+export const referenceSchema = z
   .object({ id: uuid.nullish(), node_id: uuid.nullish(), name: text(253).nullish(), organization_id: uuid.nullish() }, { error: 'Send a JSON object.' })
   .refine(({ id, node_id, name }) => (id ?? node_id ?? name ?? '') !== '', { error: 'Send the id of the node, or its name.', path: ['id'] });
 

@@ -6,9 +6,9 @@ const apiVersion = '1.0.0';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** The OpenAPI 3.1 description of the operations: of their schemas, and of nothing that is written twice. */
-export function openApiDocument(operations: readonly Operation[]): Json {
-  const paths = new Map<string, Record<string, unknown>>();
+/** The OpenAPI 3.1 description of the operations: of their schemas, and of nothing that is written twice. `others`: paths beside them. */
+export function openApiDocument(operations: readonly Operation[], others: Readonly<Record<string, Json>>): Json {
+  const paths = new Map<string, Readonly<Record<string, unknown>>>(Object.entries(others));
   for (const operation of operations) {
     const path = operation.path.replaceAll(/:([A-Za-z]+)/g, '{$1}');
     paths.set(path, { ...paths.get(path), [operation.method.toLowerCase()]: describe(operation) });
@@ -24,7 +24,7 @@ export function openApiDocument(operations: readonly Operation[]): Json {
     servers: [{ url: '/' }],
     paths: Object.fromEntries([...paths].sort(([a], [b]) => (a < b ? -1 : 1))),
     components: {
-      securitySchemes: { operator: { type: 'http', scheme: 'bearer', description: '`dory token create` makes one.' } },
+      securitySchemes: { operator: { type: 'http', scheme: 'bearer', description: '`dory token create` makes one; `dory node token create` those of edge nodes.' } },
       schemas: { Problem: problem },
       responses: { Problem: { description: 'It did not happen.', content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } } } },
     },

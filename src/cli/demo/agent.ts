@@ -67,7 +67,7 @@ async function beatForPod(context: AgentContext, { pod, since, stop }: RunningPo
     const status = stopping ? 'stopped' : sentAt > leaseUntil ? 'paused' : 'healthy';
     const answer = await send(context, podBeat(context, pod, status, sentAt - since));
     if (stopping && answer !== null) return told ? 'told' : 'removed';
-    if (answer?.lease_sec !== undefined) leaseUntil = sentAt + answer.lease_sec * 1000;
+    if (typeof answer?.lease_sec === 'number') leaseUntil = sentAt + answer.lease_sec * 1000;
     if (answer?.directive === 'shutdown') told = true;
     else await pause(context, stopping ? context.signal : AbortSignal.any([context.signal, stop.signal]));
   }
@@ -95,7 +95,7 @@ async function pause({ clock, options }: AgentContext, signal: AbortSignal): Pro
 
 interface Answer {
   readonly directive: string;
-  readonly lease_sec?: number;
+  readonly lease_sec?: number | null;
 }
 
 /** @returns null if nobody answered. */

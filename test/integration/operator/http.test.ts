@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { edgePaths } from '../../../src/http/edge-openapi.ts';
 import { openApiDocument } from '../../../src/operator/openapi.ts';
 import { operations } from '../../../src/operator/registry.ts';
 import { systemRandom } from '../../../src/platform/random.ts';
@@ -232,7 +233,7 @@ test('tokens are told once, and are nowhere else: not in lists, events, tables o
 test('the description is served', async () => {
   const { status, body } = await ask('GET', '/api/v1/openapi.json');
   expect(status).toBe(200);
-  expect(body).toEqual(JSON.parse(JSON.stringify(openApiDocument(operations))));
+  expect(body).toEqual(JSON.parse(JSON.stringify(openApiDocument(operations, edgePaths))));
 });
 
 test.each(operations.filter(({ method }) => method === 'GET').map((operation) => [operation.name, operation] as const))('%s answers what its schema says', async (name, { path, output }) => {
