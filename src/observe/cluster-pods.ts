@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Epoch, ProcessorId } from '../model/ids.ts';
+import type { Placement } from '../model/placement.ts';
 import type { KubeObject } from '../platform/kube/watch.ts';
 
 /** One pod or one StatefulSet of a processor. */
@@ -8,6 +8,8 @@ export interface Member {
   readonly processorId: string;
   /** The label or annotation `dory.io/epoch`; 0 without one, as the pods of the system that ran here before have none. */
   readonly epoch: number;
+  /** The annotation `dory.io/revision` of a StatefulSet: the decision that it shows; 0 without one. */
+  readonly revision: number;
   readonly uid: string;
   /** Of a StatefulSet: scaled to 0, and its controller has seen that and counts no pod. */
   readonly stopped: boolean;
@@ -31,15 +33,20 @@ export function readStatefulSet(object: KubeObject): Member {
 
 function member({ metadata: { uid, labels = {}, annotations = {} } }: KubeObject, stopped: boolean): Member {
   const epoch = Number(labels['dory.io/epoch'] ?? annotations['dory.io/epoch'] ?? 0);
-  return { processorId: labels['processor-id'] ?? '', epoch: Number.isNaN(epoch) ? 0 : epoch, uid, stopped };
+  const revision = Number(annotations['dory.io/revision'] ?? 0);
+  return { processorId: labels['processor-id'] ?? '', epoch: Number.isNaN(epoch) ? 0 : epoch, revision: Number.isNaN(revision) ? 0 : revision, uid, stopped };
 }
 
 /** The pods and StatefulSets of each processor, kept as they change. */
 export interface Members {
   onPod(before: Member | null, after: Member | null): void;
   onStatefulSet(before: Member | null, after: Member | null): void;
-  /** `gone` only on proof: a StatefulSet of this epoch that has stopped, and no pod of this or a lower one. */
-  pods(processorId: ProcessorId, epoch: Epoch): 'present' | 'gone';
+  /**
+   * `gone` only on proof: a StatefulSet of this epoch that has stopped, and no pod of this or a lower one. It must show the
+   * decision to stop, or a later one: what is scaled to 0 since an earlier stop may be scaled up once more by a sync of what lay
+   * between, which is still under way.
+   */
+  pods(placement: Pick<Placement, 'processorId' | 'epoch' | 'revision'>): 'present' | 'gone';
 }
 
 export function createMembers(): Members {
@@ -48,8 +55,8 @@ export function createMembers(): Members {
   return {
     onPod: pods.replace,
     onStatefulSet: sets.replace,
-    pods: (processorId, epoch) => {
-      const stopped = sets.of(processorId).some((set) => set.epoch === epoch && set.stopped);
+    pods: ({ processorId, epoch, revision }) => {
+      const stopped = sets.of(processorId).some((set) => set.epoch === epoch && set.stopped && set.revision >= revision);
       const left = pods.of(processorId).some((pod) => pod.epoch <= epoch);
       return stopped && !left ? 'gone' : 'present';
     },

@@ -1,6 +1,7 @@
 import type { EdgeNode } from '../model/fleet.ts';
-import type { Epoch, NodeName, ProcessorId } from '../model/ids.ts';
+import type { NodeName } from '../model/ids.ts';
 import { known, unknown, type Observed } from '../model/observed.ts';
+import type { Placement } from '../model/placement.ts';
 import type { AgentSignals, NodeCondition, NodeSignals } from '../model/snapshot.ts';
 import { after, elapsed, millis, seconds, type Instant, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -37,7 +38,7 @@ export interface ClusterPort {
 
 interface ClusterLook {
   node(name: NodeName): Observed<NodeCondition>;
-  pods(processorId: ProcessorId, epoch: Epoch): Observed<'present' | 'gone'>;
+  pods(placement: Pick<Placement, 'processorId' | 'epoch' | 'revision'>): Observed<'present' | 'gone'>;
 }
 
 export interface ClusterOptions {
@@ -182,11 +183,11 @@ function lookAt({ nodes, pods, sets, members, leases }: Caches, moment: Moment, 
       // It may have come while nobody looked.
       return elapsed(at, moment.at) > fresh ? unknown('watch-down') : unknown('not-in-cluster');
     },
-    pods: (processorId, epoch) => {
+    pods: (placement) => {
       const [pod, set] = [pods.aliveAt(), sets.aliveAt()];
       if (pod === null || set === null) return unknown('watch-down');
       const at = dated(millis(Math.min(pod, set)), moment);
-      return elapsed(at, moment.at) > fresh ? unknown('watch-down') : known(members.pods(processorId, epoch), at);
+      return elapsed(at, moment.at) > fresh ? unknown('watch-down') : known(members.pods(placement), at);
     },
   };
 }
@@ -211,6 +212,11 @@ export function withConditions(signals: readonly NodeSignals[], nodes: readonly 
 }
 
 /** Each agent, with what is left of its pods. */
-export function withPods(agents: readonly AgentSignals[], look: ClusterLook | null): readonly AgentSignals[] {
-  return look === null ? agents : agents.map((each) => ({ ...each, pods: look.pods(each.processorId, each.epoch) }));
+export function withPods(agents: readonly AgentSignals[], placements: readonly Placement[], look: ClusterLook | null): readonly AgentSignals[] {
+  if (look === null || agents.length === 0) return agents;
+  const placed = new Map(placements.map((placement) => [placement.processorId, placement]));
+  return agents.map((each) => {
+    const placement = placed.get(each.processorId);
+    return placement === undefined ? each : { ...each, pods: look.pods(placement) };
+  });
 }

@@ -79,7 +79,7 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
   const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, policy);
   const read = await readAgents(client, placements, inDoubt(nodes, at, policy));
   const received = settings.receiver === 'dory' && recorded !== null;
-  const agents = withPods(received ? read : withNodeBeats(read, placements, nodes), cluster);
+  const agents = withPods(received ? read : withNodeBeats(read, placements, nodes), placements, cluster);
   const controls = await readControls(client, policy, settings.policies);
   return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, intake, policy, ...controls }), memory };
 }

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Epoch, NodeName, ProcessorId } from '../../src/model/ids.ts';
+import type { Epoch, NodeName, ProcessorId, RevisionId } from '../../src/model/ids.ts';
 import { instant, seconds } from '../../src/model/time.ts';
 import type { Cluster } from '../../src/observe/cluster.ts';
 import { addNode, installAccess, ownKubeconfig, setKubelet, watchedCluster } from '../support/cluster-fleet.ts';
@@ -9,6 +9,7 @@ import { until } from '../support/until.ts';
 const programs = inject('controlPlane');
 const edge = { 'node-type': 'edge' };
 const processor = '00000000-0000-4000-8000-0000000000c1' as ProcessorId;
+const stopRevision = 7 as RevisionId;
 
 describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the rights of our own ServiceAccount', () => {
   let server: ControlPlane;
@@ -42,7 +43,7 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
     return seen.known ? seen.value.ready : null;
   };
   const pods = (cluster: Cluster, epoch: number): string | null => {
-    const seen = cluster.look()(now()).pods(processor, epoch as Epoch);
+    const seen = cluster.look()(now()).pods({ processorId: processor, epoch: epoch as Epoch, revision: stopRevision });
     return seen.known ? seen.value : null;
   };
 
@@ -114,7 +115,7 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
     expect(pods(cluster, 3)).toBe('present');
     const labels = { 'managed-by': 'dory-orchestrator', 'processor-id': processor };
     const template = { metadata: { labels: { ...labels, 'dory.io/epoch': '3' } }, spec: { nodeSelector: { 'workload-type': 'application' }, containers: [{ name: 'main', image: 'example.com/main' }] } };
-    const set = { metadata: { name: 'three', labels, annotations: { 'dory.io/epoch': '3' } }, spec: { replicas: 1, serviceName: '', selector: { matchLabels: template.metadata.labels }, template } };
+    const set = { metadata: { name: 'three', labels, annotations: { 'dory.io/epoch': '3', 'dory.io/revision': '6' } }, spec: { replicas: 1, serviceName: '', selector: { matchLabels: template.metadata.labels }, template } };
     const sets = '/apis/apps/v1/namespaces/default/statefulsets';
     const bare = { metadata: { name: 'bare', labels }, spec: { nodeName: 'nowhere', containers: [{ name: 'main', image: 'example.com/main' }] } };
     await server.send('POST', '/api/v1/namespaces/default/pods', bare);
@@ -127,6 +128,9 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
     // What the system that ran here before left behind has no epoch, and is below any.
     expect(pods(cluster, 3)).toBe('present');
     await server.kubectl('delete', 'pod', 'bare', '--force', '--grace-period=0');
+    // It is scaled to 0 by another decision than the one to stop.
+    expect(pods(cluster, 3)).toBe('present');
+    await server.send('PATCH', `${sets}/three`, { metadata: { annotations: { 'dory.io/revision': '7' } } });
     await until(() => pods(cluster, 3) === 'gone', 'they are gone');
     // Of another epoch it says nothing.
     expect(pods(cluster, 2)).toBe('present');
@@ -151,7 +155,9 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
       cluster.start();
       await until(() => health.length > 0, 'the refusal was told');
       expect(health).toEqual([false]);
-      expect(cluster.look()(now())[resource === 'nodes' ? 'node' : 'pods'](processor as string as never, 1 as Epoch)).toEqual({ known: false, because: 'watch-down' });
+      const look = cluster.look()(now());
+      const seen = resource === 'nodes' ? look.node('edge-1' as NodeName) : look.pods({ processorId: processor, epoch: 1 as Epoch, revision: stopRevision });
+      expect(seen).toEqual({ known: false, because: 'watch-down' });
     } finally {
       await server.send('PATCH', path, { rules });
     }

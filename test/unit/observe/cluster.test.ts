@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Epoch, ProcessorId } from '../../../src/model/ids.ts';
+import type { Epoch, ProcessorId, RevisionId } from '../../../src/model/ids.ts';
 import { millis } from '../../../src/model/time.ts';
 import { readNode, type NodeEntry } from '../../../src/observe/cluster-nodes.ts';
 import { createMembers, readPod, readStatefulSet } from '../../../src/observe/cluster-pods.ts';
@@ -51,13 +51,14 @@ test.each([[{ 'nvidia.com/gpu': '2' }, true], [{ 'nvidia.com/gpu': '0' }, false]
 describe('whether the pods of a placement are gone', () => {
   const id = '00000000-0000-4000-8000-000000000001' as ProcessorId;
   const epoch = 3 as Epoch;
+  const revision = 17 as RevisionId;
   const labels = { 'processor-id': id };
   const pod = (uid: string, of: number | null) => readPod(object({ uid, labels: { ...labels, ...(of === null ? {} : { 'dory.io/epoch': String(of) }) } }));
   /** `replicas`: null leaves it out. */
-  const set = (given: { readonly replicas?: number | null; readonly generation?: number; readonly seen?: number; readonly count?: number; readonly epoch?: number }) => {
+  const set = (given: { readonly replicas?: number | null; readonly generation?: number; readonly seen?: number; readonly count?: number; readonly epoch?: number; readonly shows?: number }) => {
     const { generation = 2, seen = 2, replicas = 0, count } = given;
     return readStatefulSet(object(
-      { uid: 's', generation, labels, annotations: { 'dory.io/epoch': String(given.epoch ?? 3) } },
+      { uid: 's', generation, labels, annotations: { 'dory.io/epoch': String(given.epoch ?? 3), 'dory.io/revision': String(given.shows ?? revision) } },
       { spec: replicas === null ? {} : { replicas }, status: { observedGeneration: seen, ...(count === undefined ? {} : { replicas: count }) } },
     ));
   };
@@ -65,7 +66,7 @@ describe('whether the pods of a placement are gone', () => {
     const members = createMembers();
     for (const each of sets) members.onStatefulSet(null, each);
     for (const each of pods) members.onPod(null, each);
-    return members.pods(id, epoch);
+    return members.pods({ processorId: id, epoch, revision });
   };
 
   test('gone: scaled to 0, seen so by its controller, no pod counted and none there', () => {
@@ -80,6 +81,7 @@ describe('whether the pods of a placement are gone', () => {
     ['its controller has not seen the scale yet', [set({ seen: 1 })], []],
     ['its controller counts a pod', [set({ count: 1 })], []],
     ['it is of another epoch', [set({ epoch: 4 })], []],
+    ['it shows an earlier stop, which was taken back since', [set({ shows: 16 })], []],
     ['a pod of it is left', [set({})], [pod('p', 3)]],
     ['a pod of a lower epoch is left', [set({})], [pod('p', 2)]],
     ['a pod without an epoch is left', [set({})], [pod('p', null)]],
@@ -97,10 +99,10 @@ describe('whether the pods of a placement are gone', () => {
     members.onStatefulSet(null, running);
     members.onPod(null, last);
     members.onStatefulSet(running, stopped);
-    expect(members.pods(id, epoch)).toBe('present');
+    expect(members.pods({ processorId: id, epoch, revision })).toBe('present');
     members.onPod(last, null);
-    expect(members.pods(id, epoch)).toBe('gone');
+    expect(members.pods({ processorId: id, epoch, revision })).toBe('gone');
     members.onStatefulSet(stopped, null);
-    expect(members.pods(id, epoch)).toBe('present');
+    expect(members.pods({ processorId: id, epoch, revision })).toBe('present');
   });
 });
