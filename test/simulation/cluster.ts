@@ -124,7 +124,7 @@ export class Cluster {
       const head = this.gitopsUp && this.#remote.up ? this.#remote.head : null;
       if (head === null || head.id === this.#applied) { this.#syncLater(); return; }
       const apply = (): void => {
-        if (!this.up) { this.#kernel.after(2_000, apply); return; }
+        if (!this.up || !this.gitopsUp) { this.#kernel.after(2_000, apply); return; }
         this.#apply(head.tree);
         this.#applied = head.id;
         this.#syncLater();

@@ -51,6 +51,7 @@ export function generate({ seed, faults: chosen }: Choice): Script {
     overrides,
     faults: chosen === null ? all : all.filter((_, i) => chosen.includes(i)),
     calmAt: trouble,
+    staffed: true,
     endAt: trouble + quiet,
   };
 }

@@ -28,4 +28,7 @@ export const mutations = [
   'idle-cycle-writes',
 ] as const;
 
-export type Mutation = (typeof mutations)[number];
+/** Bugs that take so much bad luck that only a story of their own shows them. */
+export const rareMutations = ['scaled-by-any-revision'] as const;
+
+export type Mutation = (typeof mutations)[number] | (typeof rareMutations)[number];

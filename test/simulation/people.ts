@@ -11,7 +11,7 @@ export function schedulePeople(world: World): void {
   const loop = (): void => {
     world.kernel.after(lookEveryMs, loop);
     const calm = world.kernel.now >= world.script.calmAt;
-    if (world.database.up && (calm || world.kernel.random.chance(0.3))) act(world, calm);
+    if (world.database.up && (calm || (world.script.staffed && world.kernel.random.chance(0.3)))) act(world, calm);
   };
   world.kernel.after(lookEveryMs, loop);
   world.kernel.at(world.script.calmAt, () => {

@@ -38,6 +38,8 @@ export interface Script {
   readonly faults: readonly Fault[];
   /** From here on everything works, and people do what they are asked for. */
   readonly calmAt: number;
+  /** Whether people answer before that. */
+  readonly staffed: boolean;
   readonly endAt: number;
 }
 

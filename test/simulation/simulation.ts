@@ -17,12 +17,13 @@ export interface Outcome {
 /** Nothing is written in this last stretch of a run that came to rest. */
 const restMs = 120_000;
 
-/** Lives through a script, from an empty database to rest. */
-export function simulate(script: Script, mutation: Mutation | null = null): Outcome {
+/** Lives through a script, from an empty database to rest; `also` may plan what no fault does. */
+export function inhabit(script: Script, mutation: Mutation | null = null, also: (world: World) => void = () => undefined): World {
   const world = new World(script, mutation);
   world.start();
   scheduleFaults(world);
   schedulePeople(world);
+  also(world);
   const { kernel, checks } = world;
   try {
     kernel.run(script.endAt, () => checks.violation === null);
@@ -30,6 +31,11 @@ export function simulate(script: Script, mutation: Mutation | null = null): Outc
   } catch (error) {
     checks.fail('thrown', error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
+  return world;
+}
+
+export function simulate(script: Script, mutation: Mutation | null = null): Outcome {
+  const { kernel, checks } = inhabit(script, mutation);
   return { steps: kernel.steps, violation: checks.violation, counts: checks.counts, story: checks.story };
 }
 

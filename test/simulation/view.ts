@@ -112,7 +112,7 @@ export class View implements Watcher {
     const set = this.#sets.get(setName(processorId, epoch));
     const left = [...this.#pods.values()].some((pod) => pod.processor === processorId && pod.epoch <= epoch);
     // The revision: a sync of an older commit, which scales it up, may still be under way.
-    const scaledDown = set?.replicas === 0 && set.observed && set.revision === revision;
+    const scaledDown = set?.replicas === 0 && set.observed && (set.revision === revision || mutation === 'scaled-by-any-revision');
     const at = instant(clock - (this.#now - this.#aliveAt));
     return known(mutation === 'pods-said-gone' || (scaledDown && !left) ? 'gone' : 'present', at);
   }

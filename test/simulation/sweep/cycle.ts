@@ -83,16 +83,11 @@ function write(state: State, { kind, processorId, before, after, reason, evidenc
   const rises = kind === 'move' || kind === 'place';
   const current = processor.row?.epoch ?? 0;
   if (rises ? after.epoch <= current : after.epoch !== current) return `${processorId}: ${kind} to epoch ${String(after.epoch)} after ${String(current)}`;
-  if (kind === 'move' && before !== null && isWeak(evidence)) processor.unfenced = [...processor.unfenced.slice(-3), before.epoch];
+  if (kind === 'move' && before !== null && evidence['unfenced'] === true) processor.unfenced = [...processor.unfenced.slice(-3), before.epoch];
   const target: Place = after.target.kind === 'managed' ? 'managed' : (after.target.nodeId as string as Place);
   processor.row = { epoch: after.epoch, target, phase: after.phase, reason, since: state.now, publishedAt: null };
   if (rises) Object.assign(processor, { approved: false, confirmed: null });
   return null;
-}
-
-/** What a commit admits: that it moved an agent that no lease, no kubelet and no person stopped for certain. */
-function isWeak(evidence: Change['evidence']): boolean {
-  return evidence['unfenced'] === true || evidence['fence'] === 'fence-silent';
 }
 
 /** @returns whether anything was written. */
