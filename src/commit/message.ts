@@ -186,7 +186,7 @@ function why(change: PendingChange): string {
 function remarks(changes: readonly PendingChange[], quarantined: number): string {
   const unfenced = changes.filter(isUnfenced).length;
   return [
-    ...(unfenced === 0 ? [] : [`Unfenced moves: ${String(unfenced)}. Nothing but the silence of the old node shows that its pods stopped; their next heartbeat tells them to.`]),
+    ...(unfenced === 0 ? [] : [`Unfenced moves: ${String(unfenced)}. Only the silence or the word of agents without leases shows that their old pods stopped; their next heartbeat tells them to.`]),
     ...(quarantined === 0 ? [] : [`In quarantine: ${processors(quarantined)}. Their files stay as they were; \`dory status\` says what is wrong.`]),
   ].join('\n');
 }

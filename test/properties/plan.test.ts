@@ -201,10 +201,12 @@ describe('in every world', () => {
           if (kind !== 'move' || before === null) continue;
           const agent = snapshot.agents.find((each) => each.processorId === processorId && each.epoch === before.epoch);
           if (before.phase === 'active') expect(verdictOf(before.target)).toBe('lost');
-          if (isUnfenced(change)) {
+          // Its word or its silence is a fence, and no certain one.
+          if (isUnfenced(change)) expect(agent?.leaseUntil ?? null).toBeNull();
+          if (evidence['fence'] === undefined) {
+            expect(isUnfenced(change)).toBe(true);
             expect(verdictOf(before.target)).toBe('lost');
             expect(script.policy.unfenced).toBe('replace');
-            expect(agent?.leaseUntil ?? null).toBeNull();
             expect(snapshot.at - (agent?.lastBeatAt ?? 0)).toBeGreaterThan(60_000);
             continue;
           }

@@ -206,7 +206,8 @@ describe('a cycle', () => {
     await database.pool.query(`update processors set status = 'terminated'`);
     const refused = await fleet.once();
     expect(refused.planned.refusals.map(({ subject }) => subject)).toEqual(['empty-result']);
-    expect(refused.decision.wrote).toBe(false);
+    expect(refused.decision.revision).toBeNull();
+    expect((await fleet.once()).decision.wrote).toBe(false);
     await database.pool.query(`insert into dory.approvals (subject, approved_by, reason, expires_at) values ('empty-result', 'ada', 'closing', now() + interval '1 hour')`);
     expect(kinds(await fleet.once())).toEqual(['remove', 'remove', 'remove']);
     await database.pool.query(`update processors set status = 'pending'`);
