@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import { Failure } from '../model/failure.ts';
 import { millis, type Millis } from '../model/time.ts';
 import type { Clock } from './clock.ts';
-import { acquire, leaseTiming, release, renew, type Lease, type LeaseTiming } from './leadership.ts';
+import { acquire, leaderOf, leaseTiming, release, renew, type Lease, type LeaseTiming } from './leadership.ts';
 import type { Log } from './log.ts';
 import type { Random } from './random.ts';
 
@@ -44,6 +44,9 @@ export interface Look {
   readonly leaseAge: Millis | null;
 }
 
+/** Contenders that look for a lease that has just run out do so within this: an attempt takes a millisecond or two. */
+const contention = millis(200);
+
 /** A timer that goes off later than this was held up by work of our own, behind which the answer may be waiting. */
 const lateness = millis(1_000);
 
@@ -63,6 +66,8 @@ class Campaign implements Leadership {
   readonly #stopping = new AbortController();
   #running: Promise<void> | null = null;
   #held: Held | null = null;
+  /** How long another one's lease was good for at the last look. */
+  #othersLease: Millis | null = null;
   #calledFor = false;
   #wakeUp: (() => void) | null = null;
 
@@ -124,6 +129,7 @@ class Campaign implements Leadership {
       } else {
         const lease = await acquire(pool, holder, options);
         this.#held = lease === null ? null : { lease, renewedAt };
+        this.#othersLease = lease === null ? ((await leaderOf(pool))?.leaseLeft ?? null) : null;
       }
       return { failure: null, silent: false };
     } catch (error) {
@@ -148,8 +154,9 @@ class Campaign implements Leadership {
   async #pause(): Promise<void> {
     const { clock, random } = this.#options;
     const { renewEvery } = this.#timing;
-    // Contenders for one lease spread out; a holder keeps its pace.
-    const pause = this.#held === null ? renewEvery * (0.5 + random.fraction() / 2) : renewEvery;
+    // A holder keeps its pace. Contenders for one lease spread out, and look when it runs out.
+    const spread = random.fraction();
+    const pause = this.#held !== null ? renewEvery : Math.min(renewEvery * (0.5 + spread / 2), (this.#othersLease ?? renewEvery) + spread * contention);
     if (this.#calledFor || this.#stopping.signal.aborted) return;
     const early = new AbortController();
     this.#wakeUp = () => { early.abort(); };

@@ -14,6 +14,7 @@ const benches = {
   observe: { databases: 1, load: async () => withUrl((await import('./observe.ts')).benchObserve) },
   failover: { databases: 1, load: async () => withUrl((await import('./failover.ts')).benchFailover) },
   memory: { databases: 2, load: async () => (await import('./memory.ts')).benchMemory },
+  takeover: { databases: 1, load: async () => withUrl((await import('./takeover.ts')).benchTakeover) },
   heartbeats: { databases: 1, load: async () => withUrl((await import('./heartbeats.ts')).benchHeartbeats) },
 } satisfies Record<string, Bench>;
 
