@@ -32,7 +32,7 @@ export interface Rows {
   readonly holds: Map<string, { reason: string; needsPerson: boolean; since: Instant }>;
 }
 
-export interface RevisionRow {
+interface RevisionRow {
   readonly id: number;
   readonly decidedAt: Instant;
   readonly leaderEpoch: number;

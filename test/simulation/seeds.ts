@@ -32,7 +32,7 @@ export function describeSeeds(first: number, last: number): void {
 }
 
 /** The smallest part of a failing seed, and its story. */
-export function explain(seed: number): string {
+function explain(seed: number): string {
   const least = shrink({ seed, faults: null });
   const { violation, story } = live(least);
   return `${violation?.message ?? ''}\nreplay: DORY_SIMULATION_SEED=${formatChoice(least)} npx vitest run --project simulation\n${story.slice(-60).join('\n')}`;

@@ -63,11 +63,11 @@ export function fleetOfModel(): Snapshot['fleet'] {
 }
 
 /** The model's time begins long after ours does: no moment is before 1970. */
-export function moment(model: number): Instant {
+function moment(model: number): Instant {
   return instant(1_000_000_000 + model);
 }
 
-export function toTarget(place: Place): Target {
+function toTarget(place: Place): Target {
   return place === 'managed' ? { kind: 'managed' } : { kind: 'edge', nodeId: place as string as NodeId, nodeName: place as string as Name };
 }
 

@@ -9,7 +9,7 @@ export type Place = 'a' | 'b' | 'managed';
 export const nodeNames = ['a', 'b'] as const;
 export type NodeName = (typeof nodeNames)[number];
 
-export interface NodeState {
+interface NodeState {
   /** Whether its agents reach Dory, and its kubelet the API server. */
   dory: boolean;
   api: boolean;
@@ -159,4 +159,4 @@ export function nameOf(state: State): string {
 }
 
 /** Longer than any threshold of the model. */
-export const longestMs = 55_000;
+const longestMs = 55_000;
