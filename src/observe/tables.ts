@@ -182,7 +182,7 @@ export async function readTable<Name extends TableName>(client: PoolClient, name
 const longestShared = 64;
 
 /** Rows that name the same node each come with a copy of its id: this keeps one of them, which halves the memory of a fleet. */
-export function sharedTexts(): (text: string | null) => string | null {
+function sharedTexts(): (text: string | null) => string | null {
   const texts = new Map<string, string>();
   return (text) => {
     if (text === null || text.length > longestShared) return text;

@@ -23,7 +23,7 @@ export interface RepairPlan {
   readonly unexplained: readonly { readonly processorId: ProcessorId; readonly echoed: number; readonly shown: number }[];
 }
 
-export interface RepairProblem {
+interface RepairProblem {
   /** Of the processor, as its file is called. */
   readonly name: string;
   readonly problem: string;

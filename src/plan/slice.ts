@@ -4,7 +4,7 @@ import type { Plan } from '../model/plan.ts';
  * First placements that one cycle decides at most. A fleet that is taken over at once would else be held several times over: as rows,
  * as files, and by git. With 10,000 a cycle the whole of 50,000 processors stays within the Deployment's 512 MiB.
  */
-export const placesAtOnce = 10_000;
+const placesAtOnce = 10_000;
 
 /**
  * The part of a plan that one cycle carries out: everything, but of first placements the first `most` by processor. They don't

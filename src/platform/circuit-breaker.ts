@@ -16,7 +16,7 @@ export interface CircuitBreaker {
   failed(failure: unknown): void;
 }
 
-export type BreakerState = 'closed' | 'open' | 'half-open';
+type BreakerState = 'closed' | 'open' | 'half-open';
 
 export interface CircuitBreakerOptions {
   /** The label `component` of its metrics. */

@@ -23,7 +23,7 @@ const flags = [
 ];
 const beatEveryMs = 2_000;
 
-export interface Instance extends Running {
+interface Instance extends Running {
   readonly url: string;
 }
 
