@@ -132,6 +132,8 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   const listener = listenForWork(runtime, metrics, leadership, loop);
   warnOfIdleSettings(runtime);
   cluster?.start();
+  // Without its news the first cycle would call well nodes unknown, and they would be no refuge for a whole window.
+  await cluster?.synced(firstNews);
   leadership.start();
   const stop = async (): Promise<void> => {
     // First, for somebody else waits for it.
@@ -235,5 +237,8 @@ async function checkRemote(runtime: Runtime, { engine, leadership, loop, metrics
     loop.wake();
   }
 }
+
+/** A cluster that answers has listed everything by then; one that does not answer keeps nobody waiting. */
+const firstNews = millis(3_000);
 
 const seconds = (ms: number): number => ms / 1000;
