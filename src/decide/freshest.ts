@@ -4,6 +4,7 @@ import type { NodeId, NodeName, ProcessorId } from '../model/ids.ts';
 import type { Change, Plan } from '../model/plan.ts';
 import { targetName, type Target } from '../model/placement.ts';
 import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
+import { ms } from '../platform/pg.ts';
 
 /**
  * The last look before the irreversible step. What a move rests on must still be so: a lost node has not spoken since the
@@ -80,7 +81,6 @@ const lasting: ReadonlySet<unknown> = new Set(['fence-confirmed', 'fence-pods-go
 
 async function lookAtAgents(client: PoolClient, { agents, at }: Snapshot, moves: readonly Move[]): Promise<void> {
   const asked = new Map(moves.filter(({ evidence }) => !lasting.has(evidence['fence'])).map((move) => [move.processorId, move]));
-  const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
   const { rows } = await client.query<{ id: ProcessorId; epoch: string; beat: string; lease: string | null; stopped: boolean }>(
     `select processor_id as id, epoch, ${ms('last_beat_at')} as beat, ${ms('lease_until')} as lease, stop_acknowledged_at is not null as stopped
        from dory.beats where processor_id = any($1::uuid[])`,

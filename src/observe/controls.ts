@@ -2,6 +2,7 @@ import type { PoolClient } from 'pg';
 import type { ProcessorId } from '../model/ids.ts';
 import type { GuardState, MaintenanceLock, Pause, Policy, PolicyOverride, ProcessorPolicy, RecordedGuard, Snapshot } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 
 /** What people told Dory, and what the guard and the budget remember: small tables, read whole in one question each cycle. */
 export type Controls = Pick<Snapshot, 'policies' | 'approvals' | 'locks' | 'pause' | 'guard' | 'spent'>;
@@ -28,8 +29,6 @@ interface PolicyRow {
   readonly state_loss: ProcessorPolicy['stateLoss'] | null;
   readonly priority: number | null;
 }
-
-const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
 
 /** Locks that ended longer ago than the longest clock that waits for it are history. */
 export async function readControls(client: PoolClient, policy: Policy, fromSettings: readonly PolicyOverride[]): Promise<Controls> {

@@ -9,6 +9,7 @@ import { operation, pageInput, pageOf } from './operation.ts';
 import { numberCursor, page } from './pages.ts';
 import { findNode, findProcessor } from './subjects.ts';
 import { why } from './why.ts';
+import { ms } from '../platform/pg.ts';
 
 const event = z.object({
   id: z.int(),
@@ -86,8 +87,6 @@ interface Asked {
   readonly cycle: string | null;
   readonly revision: number | null;
 }
-
-const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
 
 /** Conditions that are not asked for are left out, so that each question has the index that fits it. */
 async function readEvents(pool: Pool, { limit, before, sinceMs, nodeId, processorId, kind, cycle, revision }: Asked): Promise<readonly Row[]> {

@@ -2,7 +2,7 @@ import type { PoolClient } from 'pg';
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
 import { formatInstant, instant, seconds } from '../model/time.ts';
-import { inTransaction } from '../platform/pg.ts';
+import { inTransaction, ms } from '../platform/pg.ts';
 import { duration, moment, reason, subject } from './fields.ts';
 import { holdLocksStill, lockedBy, lockOn, type HeldLock } from './locks.ts';
 import { operation, pageInput, pageOf, type Caller } from './operation.ts';
@@ -137,7 +137,6 @@ interface LockRow {
   readonly ended_by: string | null;
 }
 
-const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
 /** One that ran out ended when it did. */
 const columns = `id, scope, subject, name, owner, reason, ${ms('begun_at')} as begun_ms, ${ms('expires_at')} as until_ms,
   ${ms('coalesce(ended_at, case when expires_at <= now() then expires_at end)')} as ended_ms, ended_by`;

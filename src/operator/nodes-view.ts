@@ -9,6 +9,7 @@ import { moment } from './fields.ts';
 import { operation, pageInput, pageOf } from './operation.ts';
 import { badCursor, page } from './pages.ts';
 import { why } from './why.ts';
+import { ms } from '../platform/pg.ts';
 
 const verdicts = ['healthy', 'returning', 'silent', 'detached', 'lost', 'unknown', 'decommissioned'] as const satisfies readonly Verdict[];
 
@@ -69,8 +70,6 @@ interface Asked {
   readonly verdict: Verdict | null;
   readonly siteColumn: string | null;
 }
-
-const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
 
 /** By name, then id. A column that a database may lack is asked of the row as JSON. */
 async function readNodes(pool: Pool, { limit, after, verdict, siteColumn }: Asked): Promise<readonly Row[]> {

@@ -7,6 +7,7 @@ import { moment, node as nodeName, text } from './fields.ts';
 import { operation, pageInput, pageOf } from './operation.ts';
 import { badCursor, page } from './pages.ts';
 import { findNode } from './subjects.ts';
+import { ms } from '../platform/pg.ts';
 
 const processor = z.object({
   id: z.string(),
@@ -86,8 +87,6 @@ interface Asked {
   readonly away: boolean;
   readonly held: boolean;
 }
-
-const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
 
 /** By id: a page costs what is on it, however large the fleet is. A beat of another epoch says nothing of this placement. */
 async function readProcessors(pool: Pool, { limit, after, nodeId, template, away, held }: Asked): Promise<readonly Row[]> {

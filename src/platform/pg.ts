@@ -136,3 +136,6 @@ async function rollBack(client: PoolClient): Promise<Error | undefined> {
 export function* inBatches<T>(rows: readonly T[], size: number): Generator<readonly T[]> {
   for (let from = 0; from < rows.length; from += size) yield rows.slice(from, from + size);
 }
+
+/** SQL for a moment as whole milliseconds since 1970: ours were written from such. */
+export const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
