@@ -149,11 +149,12 @@ function subjectOf(id: string): BeatSubject {
 
 /** Every problem that zod found, with the value at its path. */
 export function problemsOf(error: z.ZodError, body: unknown): FieldProblem[] {
-  return error.issues.map(({ path, message }) => ({
-    field: path.map(String).join('.') || 'body',
-    value: shown(path.reduce<unknown>(memberOf, body)),
-    mend: message,
-  }));
+  return error.issues.map((issue) => problemOf(issue, body));
+}
+
+/** One of them. */
+export function problemOf({ path, message }: z.core.$ZodIssue, body: unknown): FieldProblem {
+  return { field: path.map(String).join('.') || 'body', value: shown(path.reduce<unknown>(memberOf, body)), mend: message };
 }
 
 function memberOf(value: unknown, key: PropertyKey): unknown {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { problemOf } from '../http/heartbeat.ts';
 import { Failure, type InputProblem } from '../model/failure.ts';
 
 /** What came in, by member: texts of a query or a command line, or the members of a JSON body. */
@@ -17,17 +18,7 @@ function problemsOf(issue: z.core.$ZodIssue, schema: z.ZodObject, raw: unknown):
     const known = Object.keys(schema.shape).join(', ');
     return issue.keys.map((field) => ({ field, value: 'unknown', mend: known === '' ? 'nothing is expected' : `expected are ${known}` }));
   }
-  const value = issue.path.reduce<unknown>(memberOf, raw);
-  return [{ field: issue.path.map(String).join('.') || 'body', value: shown(value), mend: issue.message }];
-}
-
-function memberOf(value: unknown, key: PropertyKey): unknown {
-  return typeof value === 'object' && value !== null ? (value as Readonly<Record<PropertyKey, unknown>>)[key] : undefined;
-}
-
-function shown(value: unknown): string {
-  const json = value === undefined ? 'nothing' : JSON.stringify(value);
-  return json.length <= 80 ? json : `${json.slice(0, 79)}…`;
+  return [problemOf(issue, raw)];
 }
 
 /**
