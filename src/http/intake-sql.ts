@@ -35,7 +35,7 @@ const leaseEnd = 'now() + make_interval(secs => $13)';
  * so it is taken back at once. Nor is one recorded where a beat names another node than that of the placement: that
  * node's row is what a decision locks.
  *
- * The plan is made once (`plan_cache_mode`), for batches of a size that the planner takes to be 10: so nothing here joins two intermediate results,
+ * The plan is made once (`planOnce`), for batches of a size that the planner takes to be 10: so nothing here joins two intermediate results,
  * which it would do row by row against row. Each step looks up tables by primary key or by row; names that are not the placement's
  * are looked up together, in one map. A step that writes takes what it needs from the row that an earlier step found.
  */
@@ -57,8 +57,10 @@ input as materialized (
          unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::float8[],
                 $9::bigint[], $10::float8[], $15::boolean[]) with ordinality
     as i (processor_id, node_id, node_name, placement_epoch, status, role, sdk_epoch, last_state_sync, state_size_bytes, uptime_sec, proven, n)
-    left join dory.placements pl on pl.processor_id = i.processor_id
-    left join edge_nodes t on t.id = pl.target_node_id
+    left join lateral (
+      select p.epoch, p.phase, p.target_kind, p.target_node_id from dory.placements p where p.processor_id = i.processor_id limit 1) pl on true
+    left join lateral (
+      select e.id, e.name, e.last_heartbeat_at from edge_nodes e where e.id = pl.target_node_id limit 1) t on true
 ),
 names as materialized (
   -- Names are unique in an organisation only: one that several nodes in service have means none of them.
@@ -66,7 +68,7 @@ names as materialized (
     from (select e.name, count(*) filter (where e.status is distinct from 'decommissioned') as live,
                  (array_agg(e.id order by e.status is not distinct from 'decommissioned', e.id))[1] as id
             from edge_nodes e
-           where e.name in (select node_name from input where named = 'other' and node_name is not null)
+           where (select jsonb_object_agg(node_name, true) from input where named = 'other' and node_name is not null) ? e.name
            group by e.name) as by_name
 ),
 located as materialized (
@@ -89,20 +91,23 @@ located as materialized (
                  else r.from_node is null and not coalesce((select node_by_name from names) ? i.node_name, false) end as there) f
 ),
 nodes as materialized (
-  select e.id, v.verdict is not null and (e.last_heartbeat_at is null or e.last_heartbeat_at <= v.since) as back
-    from edge_nodes e
-    left join dory.node_verdicts v on v.node_id = e.id and v.verdict in ('lost', 'silent', 'detached')
-   where e.id in (
-           select coalesce(l.from_node, case when l.in_place and exists (select from processors p where p.id = l.processor_id and p.status not in ('terminated', 'failed'))
-                                             then l.target_node_id end)
-             from located l where l.due)
-     and e.status is distinct from 'decommissioned'
-     and (e.last_heartbeat_at is null or e.last_heartbeat_at < now() - make_interval(secs => $14))
-   order by e.id
-     for no key update of e
+  select e.id, e.back
+    from (select distinct
+                 coalesce(l.from_node, case when l.in_place
+                                            then (select l.target_node_id from processors p where p.id = l.processor_id and p.status not in ('terminated', 'failed')) end) as id
+            from located l where l.due order by 1) proved
+   cross join lateral (
+     select e.id,
+            (select e.last_heartbeat_at is null or e.last_heartbeat_at <= v.since
+               from dory.node_verdicts v where v.node_id = e.id and v.verdict in ('lost', 'silent', 'detached')) as back
+       from edge_nodes e
+      where e.id = proved.id
+        and e.status is distinct from 'decommissioned'
+        and (e.last_heartbeat_at is null or e.last_heartbeat_at < now() - make_interval(secs => $14))
+        for no key update) e
 ),
 node_beats as (
-  update edge_nodes e set last_heartbeat_at = greatest(e.last_heartbeat_at, now()) from nodes where e.id = nodes.id
+  update edge_nodes e set last_heartbeat_at = greatest(e.last_heartbeat_at, now()) where e.id = any ((select array_agg(id) from nodes)::uuid[])
 ),
 moved as materialized (
   select dory.moved_on(array_agg(processor_id), array_agg(epoch)) as ids
@@ -113,7 +118,7 @@ judged as materialized (
   select l.n, l.processor_id, l.epoch, l.placement_epoch, coalesce(l.from_node, l.target_node_id) as node_id, l.status, l.role, l.sdk_epoch,
          l.last_state_sync, l.state_size_bytes, l.uptime_sec, p.row, l.there and l.placement_epoch = l.epoch as leased,
          case when l.processor_id is null then 'node'
-              when p.row is null and not exists (select from processors p where p.id = l.processor_id) then 'unknown'
+              when p.row is null and (select p.id from processors p where p.id = l.processor_id) is null then 'unknown'
               when coalesce(p.status, (select p.status from processors p where p.id = l.processor_id)) in ('terminated', 'failed') then 'ended'
               when l.epoch is null then 'unplaced'
               when l.placement_epoch > l.epoch then 'ahead'
@@ -137,28 +142,24 @@ health as (
     from judged j
    where p.ctid = j.row and j.standing in ('current', 'stopping', 'unplaced')
 ),
-later_beats as (
-  update dory.beats b
-     set ${Object.entries(beatColumns).map(([name, value]) => `${name} = ${value}`).join(', ')},
-         -- Kept from the first report on; whoever reports anything else has not stopped.
-         stop_acknowledged_at = case when ${stopAcknowledged} then case when b.epoch = j.epoch then coalesce(b.stop_acknowledged_at, now()) else now() end end,
-         -- Not extended any more while its agent is told to stop, and not forgotten either.
-         lease_until = case when ${leasePromised} then ${leaseEnd} when j.leased and b.epoch = j.epoch then b.lease_until end
-    from judged j
-   where b.processor_id = j.processor_id and j.standing in ('current', 'stopping') and b.epoch <= j.epoch
-  returning 1
+kept as materialized (
+  select jsonb_object_agg(processor_id, true) as leases from judged where leased and standing = 'stopping'
 ),
-first_beats as (
+beats as (
+  -- Not an update that joins: which row to look up first would be for the planner to choose, who can't know how many there are.
   insert into dory.beats as b (processor_id, ${Object.keys(beatColumns).join(', ')}, stop_acknowledged_at, lease_until)
   select j.processor_id, ${Object.values(beatColumns).join(', ')}, case when ${stopAcknowledged} then now() end, case when ${leasePromised} then ${leaseEnd} end
     from judged j
-   where j.standing in ('current', 'stopping') and not exists (select from dory.beats b where b.processor_id = j.processor_id)
-     and (select count(*) from later_beats) < (select count(*) from judged where standing in ('current', 'stopping'))
-  -- Another instance was first, since this statement began.
+   where j.standing in ('current', 'stopping')
   on conflict (processor_id) do update
-     set last_beat_at = now(), lease_until = greatest(b.lease_until, excluded.lease_until),
-         stop_acknowledged_at = coalesce(b.stop_acknowledged_at, excluded.stop_acknowledged_at)
-   where b.epoch = excluded.epoch
+     set ${Object.keys(beatColumns).map((name) => `${name} = excluded.${name}`).join(', ')},
+         -- Kept from the first report on; whoever reports anything else has not stopped.
+         stop_acknowledged_at = case when excluded.stop_acknowledged_at is not null and b.epoch = excluded.epoch
+                                     then coalesce(b.stop_acknowledged_at, excluded.stop_acknowledged_at) else excluded.stop_acknowledged_at end,
+         -- Not extended any more while its agent is told to stop, and not forgotten either.
+         lease_until = case when b.epoch = excluded.epoch and (select leases from kept) ? excluded.processor_id::text then b.lease_until
+                            else excluded.lease_until end
+   where b.epoch <= excluded.epoch
 ),
 ahead as (
   insert into dory.events (kind, processor_id, evidence)
@@ -174,6 +175,16 @@ calls as (
   select 'events' from ahead
 )
 select n, standing, epoch, (select count(pg_notify('dory', about)) from calls) from judged`;
+
+/**
+ * For the connection that sends batches. A plan for each batch takes three times as long as one beat. The one that is kept may have
+ * been made while a table was empty or not analysed, where reading all of it looks cheap: measured, that made batches 20 times as
+ * slow until the next analysis. So only lookups are left to choose from.
+ */
+export const planOnce = [
+  'set plan_cache_mode = force_generic_plan',
+  ...['seqscan', 'hashjoin', 'mergejoin', 'bitmapscan'].map((path) => `set enable_${path} = off`),
+].join('; ');
 
 interface BatchOptions {
   /** A pause in the record of intake longer than this is a gap, in seconds. */

@@ -7,7 +7,7 @@ import type { Log } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import type { Beat, HeartbeatAnswer } from './heartbeat.ts';
-import { writeBatch, type JudgedBeat } from './intake-sql.ts';
+import { planOnce, writeBatch, type JudgedBeat } from './intake-sql.ts';
 import { keepConnection, type KeptConnection } from './kept-connection.ts';
 
 export interface IntakeSettings {
@@ -107,8 +107,7 @@ class BatchedIntake implements HeartbeatIntake {
   constructor(options: IntakeOptions) {
     const { pool, metrics, log } = options;
     this.#options = options;
-    // A plan for each batch takes three times as long as one beat.
-    this.#connection = keepConnection(pool, 'set plan_cache_mode = force_generic_plan');
+    this.#connection = keepConnection(pool, planOnce);
     const words = { failed: 'heartbeats can\'t be stored', recovered: 'heartbeats are stored again' };
     this.#breaker = createCircuitBreaker({ component: 'heartbeats', words, metrics, log });
   }

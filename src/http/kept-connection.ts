@@ -15,7 +15,7 @@ interface Lent {
   readonly giveBack: (broken: boolean) => void;
 }
 
-/** @param setUp a statement that is run first on each new connection */
+/** @param setUp what is run first on each new connection */
 export function keepConnection(pool: Pool, setUp: string): KeptConnection {
   let opening: Promise<Lent> | null = null;
   let kept: Lent | null = null;

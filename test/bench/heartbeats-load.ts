@@ -31,7 +31,7 @@ async function load({ port, connections, warmUpMs, measureMs, bodies }: LoadOrde
   const from = performance.now() + warmUpMs;
   const until = from + measureMs;
   await Promise.all(
-    Array.from({ length: connections }, (_, i) => converse(port, until, requests, i * 97, (sentAt, ok) => {
+    Array.from({ length: connections }, (_, i) => converse(port, until, requests, Math.floor((i * requests.length) / connections), (sentAt, ok) => {
       const now = performance.now();
       if (sentAt >= from && now <= until) latencies.push(now - sentAt);
       if (!ok) refused += 1;

@@ -31,6 +31,8 @@ export async function benchHeartbeats({ pool, url }: { readonly pool: Pool; read
   const settings = { ...defaultIntakeSettings, lease: seconds(30), writeNodesEvery: seconds(1) };
   const intake = createIntake({ pool: beatsPool, clock: systemClock, settings, metrics: createMetrics(), log: silentLog });
   const naive = pairOfUpdates(pool);
+  // A processor's first beat costs more than all later ones: those are what is measured.
+  await Promise.all(bodies.map((body) => intake.record(beatOf(body))));
 
   const turns: Turn[] = [];
   for (let turn = 0; turn < (quick ? 1 : 5); turn += 1) {
@@ -131,7 +133,7 @@ async function withoutHttp(intake: HeartbeatIntake, bodies: readonly string[], {
       if (performance.now() >= from) count += 1;
     }
   };
-  await Promise.all(Array.from({ length: connections }, (_, i) => one(i * 97)));
+  await Promise.all(Array.from({ length: connections }, (_, i) => one(Math.floor((i * beats.length) / connections))));
   return (count / measureMs) * 1000;
 }
 
