@@ -167,9 +167,11 @@ async function writePlacements(client: PoolClient, revision: RevisionId, batch: 
        delete from dory.placements p
         using jsonb_to_recordset($1::jsonb) as r (processor_id uuid, before_revision bigint)
         where p.processor_id = r.processor_id and p.revision = r.before_revision
-       returning p.processor_id, p.epoch)
-     insert into dory.retired_epochs (processor_id, epoch) select processor_id, epoch from gone
-     on conflict (processor_id) do update set epoch = greatest(dory.retired_epochs.epoch, excluded.epoch)`,
+       returning p.processor_id, p.epoch, p.target_kind, p.target_node_id, p.target_node_name)
+     insert into dory.retired_epochs as e (processor_id, epoch, target_kind, target_node_id, target_node_name) select * from gone
+     on conflict (processor_id) do update
+        set epoch = greatest(e.epoch, excluded.epoch), target_kind = excluded.target_kind, target_node_id = excluded.target_node_id,
+            target_node_name = excluded.target_node_name`,
     batch.filter(({ kind }) => kind === 'remove'),
     ['processor_id', 'before_revision'],
   );
@@ -179,7 +181,7 @@ async function writePlacements(client: PoolClient, revision: RevisionId, batch: 
 
 /** What the running system writes into its own tables, and nothing else: see domain.md. */
 async function writeStatuses(client: PoolClient, batch: readonly Row[]): Promise<void> {
-  const placed = batch.filter(({ kind }) => kind === 'place' || kind === 'move');
+  const placed = batch.filter(({ kind, phase }) => (kind === 'place' && phase === 'active') || kind === 'move');
   await write(
     client,
     `update processors p set status = case when r.at_home then 'pending' else 'failover' end

@@ -26,7 +26,7 @@ export interface Plan {
 }
 
 /**
- * `place`: the first placement. `move`: a new epoch elsewhere. `stop`: leave a live target. `resume`: not leaving after
+ * `place`: the first placement, or, of one that was removed and added again, its old one, to be stopped. `move`: a new epoch elsewhere. `stop`: leave a live target. `resume`: not leaving after
  * all, same epoch. `update`: the manifest changes where it is. `remove`: no longer desired.
  */
 export type ChangeKind = 'place' | 'move' | 'stop' | 'resume' | 'update' | 'remove';

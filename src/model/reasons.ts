@@ -26,6 +26,7 @@ const sentences = {
   'node-detached': (e) => `${text(e, 'node')} beats (last ${age(e, 'ageMs')} ago), but is Ready=${text(e, 'ready')} for ${age(e, 'notReadyMs')}`,
   'node-decommissioned': (e) => `${text(e, 'node')} is decommissioned`,
   'node-recovered': (e) => `${text(e, 'node')} is back and steady for ${age(e, 'steadyMs')}`,
+  'added-again': (e) => `it was removed and added again, and may still run on ${text(e, 'target')}`,
   'home-changed': (e) => `its home is now ${text(e, 'home')}`,
   'move-cancelled': (e) => `${text(e, 'node')} can't take it after all; it stays on ${text(e, 'target')}`,
   'spec-changed': (e) => `changed: ${text(e, 'changed')}`,

@@ -1,7 +1,7 @@
 import type { Epoch, NodeId, ProcessorId } from './ids.ts';
 import type { Fleet } from './fleet.ts';
 import type { Observed } from './observed.ts';
-import type { Placement } from './placement.ts';
+import type { Placement, Target } from './placement.ts';
 import type { ReasonCode, Evidence } from './reasons.ts';
 import type { Instant, Millis } from './time.ts';
 
@@ -16,8 +16,8 @@ export interface Snapshot {
   readonly nodes: readonly NodeSignals[];
   /** Sorted by `processorId`; one for each placement that is stopping, or whose node's signals are in doubt. */
   readonly agents: readonly AgentSignals[];
-  /** Sorted by `processorId`: the last epoch of desired processors that have no placement now but once had one. */
-  readonly retired: readonly { readonly processorId: ProcessorId; readonly epoch: Epoch }[];
+  /** Sorted by `processorId`: of desired processors that have no placement now but once had one. */
+  readonly retired: readonly Retired[];
   readonly intake: Intake;
   readonly policy: Policy;
   /** Sorted by `match`; at most one each: what settings and `dory.policies` say beside `policy.processors`. */
@@ -31,6 +31,14 @@ export interface Snapshot {
   readonly guard: RecordedGuard | null;
   /** How many changes that count against the budget were decided within its window. */
   readonly spent: number;
+}
+
+/** The last placement of a processor that was removed. */
+export interface Retired {
+  readonly processorId: ProcessorId;
+  readonly epoch: Epoch;
+  /** Where its pod may still run; null where it is not known. */
+  readonly target: Target | null;
 }
 
 /** Signs of life of one edge node, and what was last recorded of it. */

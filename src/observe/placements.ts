@@ -65,15 +65,18 @@ function targetOf(nodeId: string | null, nodeName: string, targets: Map<string, 
   return target;
 }
 
-/** The last epochs of desired processors that have no placement now. */
+/** The last placements of desired processors that have none now. */
 export async function readRetired(client: PoolClient): Promise<Snapshot['retired']> {
-  const { rows } = await client.query<{ id: ProcessorId; epoch: string }>(
-    `select r.processor_id as id, r.epoch
+  const { rows } = await client.query<{ id: ProcessorId; epoch: string; kind: string | null; node_id: string | null; node_name: string | null }>(
+    `select r.processor_id as id, r.epoch, r.target_kind as kind, r.target_node_id as node_id, r.target_node_name as node_name
        from dory.retired_epochs r join processors p on p.id = r.processor_id
       where p.status::text not in ('terminated', 'failed') and not exists (select from dory.placements where processor_id = r.processor_id)
       order by r.processor_id`,
   );
-  return rows.map(({ id, epoch }) => ({ processorId: id, epoch: Number(epoch) as Epoch }));
+  const targets = new Map<string, Target>();
+  return rows.map(({ id, epoch, kind, node_id: nodeId, node_name: nodeName }) => ({
+    processorId: id, epoch: Number(epoch) as Epoch, target: kind === null ? null : targetOf(nodeId, nodeName ?? '', targets),
+  }));
 }
 
 /**

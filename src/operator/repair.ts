@@ -151,8 +151,10 @@ async function write(client: PoolClient, seen: Seen, planned: RepairPlan, { call
   const revision = planned.changes.length === 0 ? null : ((newest + 1) as RevisionId);
   if (revision !== null) await writeRevision(client, seen, planned.changes, revision);
   await client.query(
-    `insert into dory.retired_epochs (processor_id, epoch) select * from unnest($1::uuid[], $2::bigint[])
-     on conflict (processor_id) do update set epoch = greatest(dory.retired_epochs.epoch, excluded.epoch)`,
+    // A floor is no epoch that ran: where it ran under that one is not known.
+    `insert into dory.retired_epochs as e (processor_id, epoch) select * from unnest($1::uuid[], $2::bigint[])
+     on conflict (processor_id) do update set epoch = excluded.epoch, target_kind = null, target_node_id = null, target_node_name = null
+      where e.epoch < excluded.epoch`,
     [planned.floors.map(({ processorId }) => processorId), planned.floors.map(({ epoch }) => epoch)],
   );
   await client.query('update dory.state set version = version + 1, revision = $1, layout = coalesce(layout, $2)', [revision ?? newest, layout]);

@@ -38,13 +38,13 @@ function assertKind(change: Change): void {
   const shape = { place: [false, true], move: [true, true], stop: [true, true], resume: [true, true], update: [true, true], remove: [true, false] } as const;
   const [hasBefore, hasAfter] = shape[kind];
   if ((before !== null) !== hasBefore || (after !== null) !== hasAfter) fail(change, 'kind and placements contradict each other');
+  if (after?.phase === 'stopping' && kind !== 'stop' && change.reason !== 'added-again') fail(change, 'only a stop stops');
   if (before === null || after === null) return;
   const stays = sameTarget(before.target, after.target);
   if (stays === (kind === 'move')) fail(change, 'a move goes elsewhere, and nothing else does');
   const phases = { move: null, stop: ['active', 'stopping'], resume: ['stopping', 'active'], update: ['active', 'active'] } as const;
   const expected = kind === 'place' || kind === 'remove' ? null : phases[kind];
   if (expected !== null && (before.phase !== expected[0] || after.phase !== expected[1])) fail(change, 'wrong phase');
-  if (after.phase === 'stopping' && kind !== 'stop') fail(change, 'only a stop stops');
 }
 
 /** Invariant 1: the epoch only rises, by one, and exactly when the placement moves. */
@@ -56,7 +56,7 @@ function assertEpoch(change: Change): void {
   if (after.epoch < 1) fail(change, 'epoch below 1');
 }
 
-/** Invariants 4 and 5: what leaves, leaves a node that failed for certain or is decommissioned, or goes home. */
+/** Invariants 4 and 5: what leaves, leaves a node that failed for certain or is decommissioned, goes home, or should not run there any more. */
 function assertReason(world: World, change: Change, spec: ProcessorSpec | null): void {
   const { kind, before, after } = change;
   if ((kind !== 'stop' && kind !== 'move') || before === null || after === null || spec === null) return;
@@ -66,6 +66,7 @@ function assertReason(world: World, change: Change, spec: ProcessorSpec | null):
     if (kind === 'stop' && !source.sure) fail(change, `leaves a node of which it is not sure that it is ${source.verdict}`);
     return;
   }
+  if (before.reason === 'added-again') return;
   const home = kind === 'stop' ? !isHome(spec.home, before.target) : isHome(spec.home, after.target);
   if (!home) fail(change, 'leaves a node that did not fail, and does not go home');
 }

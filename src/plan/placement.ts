@@ -4,6 +4,7 @@ import type { Change, Hold } from '../model/plan.ts';
 import { isHome, sameTarget, targetName, type Justification, type Placement, type Target } from '../model/placement.ts';
 import type { Evidence, ReasonCode, Rejection } from '../model/reasons.ts';
 import type { Instant } from '../model/time.ts';
+import type { Retired } from '../model/snapshot.ts';
 import { candidates, edgeTarget, objectionTo, staysOnNode, type Subject } from './eligible.ts';
 import { agentOf, lossFence, stopFence, type Leaving, type Proof } from './fence.ts';
 import { isFailed } from './flaps.ts';
@@ -16,12 +17,13 @@ import type { World } from './world.ts';
  * What one processor's placement becomes.
  *
  *   (none) ─place─▶ active(e) ─move: its node is lost─▶ active(e+1) elsewhere
- *                     │   ▲
- *                stop │   │ resume: it stays after all
- *                     ▼   │
- *                  stopping(e) ─move: fence passed─▶ active(e+1) elsewhere
+ *      │              │   ▲
+ *      │         stop │   │ resume: it stays after all
+ *      │              ▼   │
+ *      └─place─▶ stopping(e) ─move: fence passed─▶ active(e+1) elsewhere
  *
- * `place`: to the first eligible candidate; to a failed home if there is none, since nothing runs yet.
+ * `place`: to the first eligible candidate; to a failed home if there is none, since nothing runs yet. What was removed and is added
+ * again may still run where it was: if it is to start elsewhere, its old placement is taken up as one that stops.
  * `move` from active: only when its node is lost, and its agent's lease, if it has one, is over.
  * `stop`: its node is silent, detached or decommissioned, or home is fit again; its writer may be alive, so it must be proved
  * that it stopped. Once begun, policy is asked no more: only if there is no reason to leave any longer, or nowhere to go, it
@@ -37,14 +39,17 @@ export interface Verdict {
 /** Reasons of an active placement that was, when it was decided, at the processor's home. */
 const atHomeReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['first-placement', 'home-changed', 'node-recovered']);
 
+/** Reasons of a stop that has nothing to do with the node that is left. */
+const stayedReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['home-changed', 'added-again']);
+
 const nothing: Verdict = { change: null, hold: null, wakeAt: null };
 
-export function placementOf(world: World, spec: ProcessorSpec, current: Placement | null, retiredEpoch: Epoch | null): Verdict {
+export function placementOf(world: World, spec: ProcessorSpec, current: Placement | null, former: Retired | null): Verdict {
   const home = homeHealth(world, spec);
   if (current !== null && isAtRest(spec, current, home)) return nothing;
 
   const subject = subjectOf(world, spec, current);
-  if (current === null) return changed(place(subject, retiredEpoch));
+  if (current === null) return changed(place(subject, former));
   return current.phase === 'stopping' ? whileStopping(subject, current) : whileActive(subject, current);
 }
 
@@ -88,18 +93,34 @@ function choose(subject: Subject): Choice {
   return { target: null, rejected };
 }
 
-function place(subject: Subject, retiredEpoch: Epoch | null): Change | Hold {
+function place(subject: Subject, former: Retired | null): Change | Hold {
   const { spec, home, policy } = subject;
   const { target: chosen, rejected } = choose(subject);
   const fallback = home !== null && home.verdict !== 'decommissioned' ? edgeTarget(home) : null;
   // What would not leave a failed home does not start elsewhere because of it either.
   const target = fallback !== null && policy.onFailure !== 'replace' ? fallback : (chosen ?? fallback);
   if (target === null) return noTarget(subject, rejected, home);
-  const why: Justification = home === null || isHome(spec.home, target)
+  const left = former?.target ?? null;
+  if (former !== null && left !== null) return placeAgain(subject, former.epoch, left, { target, rejected });
+  const after = { target, phase: 'active', epoch: ((former?.epoch ?? 0) + 1) as Epoch, specDigest: spec.digest } as const;
+  return { kind: 'place', processorId: spec.id, before: null, after, ...whyThere(subject, target, rejected) };
+}
+
+/** Its old pod may still run. In the same place, under the same epoch, it can't run beside itself; elsewhere it could. */
+function placeAgain(subject: Subject, epoch: Epoch, left: Target, { target, rejected }: Choice & { readonly target: Target }): Change {
+  const { spec } = subject;
+  const place = { kind: 'place', processorId: spec.id, before: null } as const;
+  if (sameTarget(left, target)) {
+    return { ...place, after: { target, phase: 'active', epoch, specDigest: spec.digest }, ...whyThere(subject, target, rejected) };
+  }
+  const evidence = { target: targetName(left), next: targetName(target) };
+  return { ...place, after: { target: left, phase: 'stopping', epoch, specDigest: spec.digest }, reason: 'added-again', evidence, rejected };
+}
+
+function whyThere({ spec, home }: Subject, target: Target, rejected: readonly Rejection[]): Justification {
+  return home === null || isHome(spec.home, target)
     ? { reason: 'first-placement', evidence: { target: targetName(target) }, rejected }
     : { reason: home.reason, evidence: home.evidence, rejected };
-  const epoch = ((retiredEpoch ?? 0) + 1) as Epoch;
-  return { kind: 'place', processorId: spec.id, before: null, after: { target, phase: 'active', epoch, specDigest: spec.digest }, ...why };
 }
 
 function whileActive(subject: Subject, current: Placement): Verdict {
@@ -155,7 +176,10 @@ function whileStopping(subject: Subject, current: Placement): Verdict {
 
 function whyItLeaves(subject: Subject, current: Placement, source: NodeHealth | null, choice: Choice): Why | null {
   if (source !== null && (isFailed(source.verdict) || source.verdict === 'decommissioned')) return whyOf(source);
-  return goesHome(subject, current, choice) ? goingHome(subject, current, choice.target) : null;
+  if (goesHome(subject, current, choice)) return goingHome(subject, current, choice.target);
+  const { reason, target } = current;
+  const elsewhere = choice.target !== null && !sameTarget(choice.target, target);
+  return reason === 'added-again' && elsewhere ? { reason, evidence: { target: targetName(target), next: targetName(choice.target) } } : null;
 }
 
 /** A stop that nobody can have heard, on a node that is lost since, is none. */
@@ -226,7 +250,7 @@ function goesHome({ spec }: Subject, current: Placement, choice: Choice): choice
 
 /** A failback where it fled from home; else the operator gave it another home. */
 function goingHome({ home }: Subject, { phase, reason }: Placement, target: Target): Why {
-  const fled = phase === 'stopping' ? reason !== 'home-changed' : !atHomeReasons.has(reason);
+  const fled = phase === 'stopping' ? !stayedReasons.has(reason) : !atHomeReasons.has(reason);
   if (home !== null && fled) {
     return { reason: 'node-recovered', evidence: { node: home.node.name, steadyMs: home.windowMs } };
   }

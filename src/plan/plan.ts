@@ -1,8 +1,8 @@
 import type { ProcessorSpec } from '../model/fleet.ts';
-import { byText, type Epoch, type ProcessorId } from '../model/ids.ts';
+import { byText, type ProcessorId } from '../model/ids.ts';
 import type { Change, Hold, Plan, Refusal } from '../model/plan.ts';
 import type { Placement } from '../model/placement.ts';
-import type { Snapshot } from '../model/snapshot.ts';
+import type { Retired, Snapshot } from '../model/snapshot.ts';
 import { earliest, type Instant } from '../model/time.ts';
 import { assertPlan } from './invariants.ts';
 import { gate, type Placed } from './gate.ts';
@@ -45,7 +45,7 @@ function placeAll(world: World): Placed {
   const specs = inOrder(lastGood.length === 0 ? fleet.processors : [...fleet.processors, ...lastGood], ({ id }) => id);
   const existing = inOrder(placements, ({ processorId }) => processorId);
   const kept = new Set<ProcessorId>(fleet.quarantined.map(({ id }) => id));
-  const retiredEpochs = new Map<ProcessorId, Epoch>(retired.map(({ processorId, epoch }) => [processorId, epoch]));
+  const former = new Map<ProcessorId, Retired>(retired.map((last) => [last.processorId, last]));
   const changes: Change[] = [];
   const holds: Hold[] = [];
   let wakeAt: Instant | null = null;
@@ -56,7 +56,7 @@ function placeAll(world: World): Placed {
     }
     // What could never be rendered has no placement; what could keeps one, and may leave a dead node.
     if (current === null && kept.has(spec.id)) continue;
-    const verdict = placementOf(world, spec, current, retiredEpochs.get(spec.id) ?? null);
+    const verdict = placementOf(world, spec, current, former.get(spec.id) ?? null);
     if (verdict.change !== null) changes.push(verdict.change);
     if (verdict.hold !== null) holds.push(verdict.hold);
     wakeAt = earliest(wakeAt, verdict.wakeAt);

@@ -27,7 +27,7 @@ export interface Scene {
  * stopped by other means than silence is only brought to its end.
  */
 export function trustsSignals({ kind, reason, before, evidence }: Change): boolean {
-  if (kind === 'place') return reason !== 'first-placement' && reason !== 'node-decommissioned';
+  if (kind === 'place') return !['first-placement', 'node-decommissioned', 'added-again'].includes(reason);
   if (kind !== 'stop' && kind !== 'move') return false;
   if (evidence['fence'] === 'fence-silent') return true;
   if (before?.phase === 'stopping' && typeof evidence['fence'] === 'string') return false;

@@ -89,8 +89,11 @@ function silence({ occupants, intake, policy, at }: SignalFacts, kubernetes: Kub
 
 function beatsExpectedFrom({ placement, agent }: Occupant, nodeBeat: Instant, { startupGrace }: Policy): Instant {
   // A snapshot written by hand tells nothing of agents: then a beat of the node since the placement is its agent's.
-  const heard = agent === null ? (placement.since <= nodeBeat ? nodeBeat : null) : agent.lastBeatAt;
-  return heard ?? after(placement.since, startupGrace);
+  const heard = agent === null ? nodeBeat : agent.lastBeatAt;
+  // One from before it was removed and added again says nothing of the pod that starts. A stop that was taken back starts nothing:
+  // what was silent before is silent still.
+  const counts = heard !== null && (heard >= placement.since || placement.reason === 'move-cancelled');
+  return counts ? heard : after(placement.since, startupGrace);
 }
 
 /** The node, and what both signals say of it in numbers; only what is known. */

@@ -1,4 +1,4 @@
-import type { Epoch, RevisionId } from '../../src/model/ids.ts';
+import type { RevisionId } from '../../src/model/ids.ts';
 import { placementAfter, type Plan } from '../../src/model/plan.ts';
 import type { Snapshot } from '../../src/model/snapshot.ts';
 import type { Instant } from '../../src/model/time.ts';
@@ -50,7 +50,7 @@ function writeChanges(rows: Rows, snapshot: Snapshot, plan: Plan, leaderEpoch: n
     if (after !== null) rows.placements.set(change.processorId, after);
     else {
       rows.placements.delete(change.processorId);
-      rows.retired.set(change.processorId, Math.max(rows.retired.get(change.processorId) ?? 0, change.before?.epoch ?? 0) as Epoch);
+      if (change.before !== null) rows.retired.set(change.processorId, { epoch: change.before.epoch, target: change.before.target });
     }
   }
 }

@@ -26,6 +26,7 @@ const caughtBy: Readonly<Record<CommonMutation, { readonly seed: number; readonl
   'marked-before-pushed': { seed: 1, codes: ['marked'] },
   'epoch-not-raised': { seed: 1, codes: ['epoch'] },
   'retired-epoch-forgotten': { seed: 51, codes: ['epoch'] },
+  'retired-target-forgotten': { seed: 1, codes: ['epoch', 'two-writers'] },
   'beats-count-for-home': { seed: 35, codes: ['unjustified'] },
   'stale-sender-leased': { seed: 1, codes: ['two-writers'] },
   'pause-ignored': { seed: 4, codes: ['paused'] },

@@ -20,6 +20,7 @@ export const mutations = [
   'marked-before-pushed',
   'epoch-not-raised',
   'retired-epoch-forgotten',
+  'retired-target-forgotten',
   'beats-count-for-home',
   'stale-sender-leased',
   'pause-ignored',

@@ -41,7 +41,7 @@ export function observe(look: Observation): Snapshot {
     nodes,
     agents: asked.map((placement) => agentSignals(look, placement)),
     retired: [...rows.retired].filter(([name]) => rows.desired.has(name) && !rows.placements.has(name) && mutation !== 'retired-epoch-forgotten')
-      .map(([name, epoch]) => ({ processorId: name as ProcessorId, epoch })).sort((a, b) => byText(a.processorId, b.processorId)),
+      .map(([name, { epoch, target }]) => ({ processorId: name as ProcessorId, epoch, target: mutation === 'retired-target-forgotten' ? null : target })).sort((a, b) => byText(a.processorId, b.processorId)),
     intake,
     policy: mutation === 'guard-ignored' ? { ...policy, guard: { ...policy.guard, minNodes: 1_000 } } : policy,
     policies: script.overrides,

@@ -2,7 +2,7 @@ import type { Digest, Epoch, NodeId, NodeName, OrganizationId, ProcessorId, Temp
 import type { EdgeNode, Fleet, ProcessorSpec, Workload } from '../../src/model/fleet.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import type { Change } from '../../src/model/plan.ts';
-import type { Approval, MaintenanceLock, Pause, RecordedGuard, RecordedVerdict } from '../../src/model/snapshot.ts';
+import type { Approval, MaintenanceLock, Pause, RecordedGuard, RecordedVerdict, Retired } from '../../src/model/snapshot.ts';
 import type { Instant } from '../../src/model/time.ts';
 import type { ProcessorScript, Script } from './script.ts';
 
@@ -20,7 +20,7 @@ export interface Rows {
   revision: number;
   readonly revisions: RevisionRow[];
   readonly placements: Map<string, Placement>;
-  readonly retired: Map<string, Epoch>;
+  readonly retired: Map<string, Pick<Retired, 'epoch' | 'target'>>;
   readonly verdicts: Map<string, RecordedVerdict>;
   readonly beats: Map<string, BeatRow>;
   readonly confirmations: Map<string, { epoch: Epoch; at: Instant }>;

@@ -1,11 +1,11 @@
 import { spending } from '../../src/model/budget.ts';
 import type { EdgeNode, NodeAppSwitch, ProcessorSpec, Quarantined, Workload } from '../../src/model/fleet.ts';
-import type { Digest, Epoch, NodeId, NodeName, OrganizationId, ProcessorId, RevisionId, TemplateId } from '../../src/model/ids.ts';
+import type { Digest, NodeId, NodeName, OrganizationId, ProcessorId, RevisionId, TemplateId } from '../../src/model/ids.ts';
 import { byText } from '../../src/model/ids.ts';
 import { known, unknown, type Observed } from '../../src/model/observed.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import { placementAfter, type Plan } from '../../src/model/plan.ts';
-import type { AgentSignals, Approval, MaintenanceLock, NodeCondition, NodeSignals, Pause, Policy, PolicyOverride, RecordedGuard, RecordedVerdict, Snapshot } from '../../src/model/snapshot.ts';
+import type { AgentSignals, Approval, MaintenanceLock, NodeCondition, NodeSignals, Pause, Policy, PolicyOverride, RecordedGuard, RecordedVerdict, Retired, Snapshot } from '../../src/model/snapshot.ts';
 import { after, instant, millis, type Instant } from '../../src/model/time.ts';
 import { noControls } from '../../src/observe/controls.ts';
 import { inDoubt } from '../../src/observe/signals.ts';
@@ -72,8 +72,10 @@ export class World {
   /** When changes that count against the budget were decided, and how many. */
   readonly spendings: { readonly at: Instant; readonly changes: number }[] = [];
   readonly placements = new Map<string, Placement>();
-  readonly retired = new Map<string, Epoch>();
+  readonly retired = new Map<string, Pick<Retired, 'epoch' | 'target'>>();
   readonly agents = new Map<string, AgentState>();
+  /** Of those that were removed: what is known of them is kept. */
+  readonly #former = new Map<string, AgentState>();
   /** `off`: none is configured. */
   cluster: 'off' | 'up' | 'down' = 'off';
   /** Null: receivers are down. */
@@ -187,7 +189,7 @@ export class World {
       placements: [...this.placements.values()].sort((a, b) => byText(a.processorId, b.processorId)),
       nodes: this.#signals(),
       agents: this.#agentsInDoubt(),
-      retired: [...this.retired].filter(([name]) => !this.placements.has(name)).map(([name, epoch]) => ({ processorId: name as ProcessorId, epoch })),
+      retired: [...this.retired].filter(([name]) => !this.placements.has(name)).map(([name, last]) => ({ processorId: name as ProcessorId, ...last })),
       intake: this.coveredSince === null ? { covered: false, detail: 'receivers are down' } : { covered: true, since: this.coveredSince, until: this.now },
       policy: this.policy,
       policies: [...this.policies].sort(([a], [b]) => byText(a, b)).map(([match, policy]) => ({ match, policy })),
@@ -211,12 +213,16 @@ export class World {
       const name: string = change.processorId;
       const placed = placementAfter(change, this.revision as RevisionId, plan.at);
       if (placed === null) {
-        this.retired.set(name, change.before?.epoch ?? (1 as Epoch));
+        if (change.before !== null) this.retired.set(name, change.before);
         this.placements.delete(name);
+        const agent = this.agents.get(name);
+        if (agent !== undefined) this.#former.set(name, agent);
         this.agents.delete(name);
       } else {
         this.placements.set(name, placed);
-        if (change.kind === 'place' || change.kind === 'move') this.#start(name);
+        const former = this.#former.get(name);
+        if (change.kind === 'place' && placed.phase === 'stopping' && former !== undefined) this.agents.set(name, former);
+        else if (change.kind === 'place' || change.kind === 'move') this.#start(name);
         // The record of beats outlives a stop that is taken back; a new epoch starts a new one.
         this.agent(name).publishedAt = null;
       }

@@ -212,6 +212,22 @@ describe('a cycle', () => {
     expect(kinds(await fleet.once())).toEqual(['remove', 'remove', 'remove']);
     await database.pool.query(`update processors set status = 'pending'`);
     const back = await fleet.once();
-    expect(back.planned.changes.map(({ after }) => after?.epoch)).toEqual([2, 2, 2]);
+    expect(back.planned.changes.map(({ after }) => after?.epoch)).toEqual([1, 1, 1]);
+  });
+
+  it('takes up as stopping what is added again for another place than the one where its pod may still run', async () => {
+    await fleet.once();
+    const placed = await database.pool.query<{ processor_id: string; target_node_id: string; epoch: string }>(
+      `select processor_id, target_node_id, epoch from dory.placements where target_kind = 'edge' order by processor_id limit 1`,
+    );
+    const { processor_id: id, target_node_id: left, epoch } = placed.rows[0]!;
+    await database.pool.query(`update processors set status = 'terminated' where id = $1`, [id]);
+    await fleet.once();
+    await database.pool.query(`update processors set status = 'pending', node_type = 'managed', node_id = null where id = $1`, [id]);
+    expect(kinds(await fleet.once())).toEqual(['place']);
+    const { rows } = await database.pool.query(
+      `select l.phase, l.target_node_id, l.epoch, l.reason, p.status::text from dory.placements l join processors p on p.id = l.processor_id where p.id = $1`, [id],
+    );
+    expect(rows).toEqual([{ phase: 'stopping', target_node_id: left, epoch, reason: 'added-again', status: 'pending' }]);
   });
 });

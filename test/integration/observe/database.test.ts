@@ -185,10 +185,16 @@ test('a stop has the signals of its own epoch only', async () => {
   expect(agents.find(({ processorId }) => processorId === p2)).toEqual({ processorId: p2, epoch: 2, lastBeatAt: null, leaseUntil: null, publishedAt: day(1), acknowledgedAt: null, confirmed: null, pods: { known: false, because: 'not-configured' } });
 });
 
-test('retired epochs are those of desired processors without a placement', async () => {
+test('what was removed is known by its last placement once it is desired again', async () => {
   await seedFleetFile(database.pool, small);
-  await sql('insert into dory.retired_epochs values ($1, 5), (gen_random_uuid(), 9)', p1);
-  expect((await observer.observe()).retired).toEqual([{ processorId: p1, epoch: 5 }]);
+  await sql(
+    `insert into dory.retired_epochs values ($1, 5, null, null, null), ($2, 7, 'edge', $3, 'edge-9'), (gen_random_uuid(), 9, 'managed', null, null)`,
+    p1, p2, edge1,
+  );
+  expect((await observer.observe()).retired).toEqual([
+    { processorId: p1, epoch: 5, target: null },
+    { processorId: p2, epoch: 7, target: { kind: 'edge', nodeId: edge1, nodeName: 'edge-9' } },
+  ].sort((a, b) => (a.processorId < b.processorId ? -1 : 1)));
   await placeAtHome();
   expect((await observer.observe()).retired).toEqual([]);
 });
