@@ -1,0 +1,55 @@
+import type { Digest, Epoch, ProcessorId, RevisionId } from '../model/ids.ts';
+
+/** Which object of the cluster: enough to build its URL, and to compare by. */
+export interface ObjectRef {
+  /** `v1`, `apps/v1`. */
+  readonly apiVersion: string;
+  readonly kind: string;
+  /** Null for what belongs to the whole cluster. */
+  readonly namespace: string | null;
+  readonly name: string;
+}
+
+/** One document of the committed tree. */
+export interface DesiredObject {
+  readonly ref: ObjectRef;
+  /** Of its file, from the root of the repository. */
+  readonly path: string;
+  /** Its YAML, byte for byte as committed: what is sent. */
+  readonly yaml: string;
+  /** Of `yaml`. */
+  readonly digest: Digest;
+  /** Null where it is no processor's. */
+  readonly processorId: ProcessorId | null;
+  readonly epoch: Epoch | null;
+}
+
+/** Everything of ours that one commit holds. */
+export interface DesiredTree {
+  readonly commit: string;
+  readonly revision: RevisionId;
+  /** By `keyOf`. */
+  readonly objects: ReadonlyMap<string, DesiredObject>;
+}
+
+/** An object of the cluster that carries our labels, as the watch shows it. */
+export interface LiveObject {
+  readonly ref: ObjectRef;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly processorId: ProcessorId | null;
+  /** The annotation `dory.io/epoch`; null without one. */
+  readonly epoch: Epoch | null;
+  /** The annotation `dory.io/revision`; null without one. */
+  readonly revision: RevisionId | null;
+  /** Of the values of the fields that our manager owns; null where it owns none. */
+  readonly owned: Digest | null;
+  /** Field managers beside ours, sorted. */
+  readonly managers: readonly string[];
+  readonly terminating: boolean;
+}
+
+/** One object, one key: `apps/v1/StatefulSet/harbor/cam-1a2b3c4d5e6f-e1`. */
+export function keyOf({ apiVersion, kind, namespace, name }: ObjectRef): string {
+  return `${apiVersion}/${kind}/${namespace ?? ''}/${name}`;
+}
