@@ -1,4 +1,4 @@
-import { createHealth, defaultHealthSettings } from '../http/health.ts';
+import { createHealth } from '../http/health.ts';
 import { createIntake, defaultIntakeSettings, intakeConnection } from '../http/intake.ts';
 import { createNodeRegistry } from '../http/nodes.ts';
 import type { OperatorApi } from '../http/operator-api.ts';
@@ -21,7 +21,7 @@ export interface RunningServer {
 /** The HTTP server, listening, with its heartbeats going to the database. @throws Failure `address-in-use` */
 export async function createServer(runtime: Runtime, metrics: Metrics, operator: (authenticator: Authenticator) => OperatorApi): Promise<RunningServer> {
   const { pool, clock, log, settings, databaseUrl } = runtime;
-  const health = createHealth({ pool, clock, settings: defaultHealthSettings });
+  const health = createHealth();
   const beatsPool = createPool(databaseUrl, { ...intakeConnection, applicationName: 'dory heartbeats' });
   const { lease, heartbeatStale } = settings.failover;
   // Small beside the threshold that it is compared with.

@@ -136,10 +136,7 @@ function addProbes(app: FastifyInstance, { health, metrics }: HttpServerOptions)
   app.get(paths.metrics, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
   app.get(paths.livez, () => ({ status: 'ok' }));
   app.get(paths.healthz, () => ({ status: 'ok' }));
-  app.get(paths.readyz, async (_request, reply) => {
-    const because = await health.ready();
-    return because === null ? { status: 'ready' } : reply.code(503).send({ status: 'not ready', because });
-  });
+  app.get(paths.readyz, (_request, reply) => (health.ready ? { status: 'ready' } : reply.code(503).send({ status: 'shutting down' })));
 }
 
 function addEdgeApi(app: FastifyInstance, { intake, nodes, clock, agents = null, operator = null }: HttpServerOptions): void {

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { extname, join } from 'node:path';
 import type { Pool } from 'pg';
-import { createHealth, defaultHealthSettings } from '../../src/http/health.ts';
+import { createHealth } from '../../src/http/health.ts';
 import { parseBeat, type Beat, type HeartbeatAnswer } from '../../src/http/heartbeat.ts';
 import { createIntake, defaultIntakeSettings, intakeConnection, type HeartbeatIntake } from '../../src/http/intake.ts';
 import { createNodeRegistry } from '../../src/http/nodes.ts';
@@ -145,7 +145,7 @@ function beatOf(body: string): Beat {
 
 async function overHttp(pool: Pool, intake: HeartbeatIntake, bodies: readonly string[], time: LoadTime): Promise<LoadResult> {
   const app = createHttpServer({
-    intake, nodes: createNodeRegistry(pool), health: createHealth({ pool, clock: systemClock, settings: defaultHealthSettings }),
+    intake, nodes: createNodeRegistry(pool), health: createHealth(),
     metrics: createMetrics(), clock: systemClock, log: silentLog, limits: defaultHttpLimits,
   });
   const address = await app.listen({ host: '127.0.0.1', port: 0 });

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { createHealth, defaultHealthSettings } from '../../../src/http/health.ts';
+import { createHealth } from '../../../src/http/health.ts';
 import { createIntake, type HeartbeatIntake } from '../../../src/http/intake.ts';
 import { createNodeRegistry } from '../../../src/http/nodes.ts';
 import { createHttpServer, defaultHttpLimits } from '../../../src/http/server.ts';
@@ -43,7 +43,7 @@ afterAll(async () => {
 
 async function listen(required: boolean, pool: Pool = db.pool): Promise<string> {
   const authenticator = createAuthenticator({ pool, clock, life: defaultTokenLife });
-  const health = createHealth({ pool, clock, settings: defaultHealthSettings });
+  const health = createHealth();
   const app = createHttpServer({ intake, nodes: createNodeRegistry(pool), health, metrics, clock, log, limits: defaultHttpLimits, agents: { authenticator, required } });
   apps.push(app);
   return app.listen({ host: '127.0.0.1', port: 0 });

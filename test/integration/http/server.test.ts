@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createHealth, defaultHealthSettings, type Health } from '../../../src/http/health.ts';
+import { createHealth } from '../../../src/http/health.ts';
 import { createIntake, type HeartbeatIntake } from '../../../src/http/intake.ts';
 import { createNodeRegistry } from '../../../src/http/nodes.ts';
 import { createHttpServer, defaultHttpLimits } from '../../../src/http/server.ts';
@@ -19,7 +19,6 @@ let fleet: TestFleet;
 let app: FastifyInstance;
 let intake: HeartbeatIntake;
 let beatsPool: Pool;
-let health: Health;
 let base: string;
 
 const clock = systemClock;
@@ -31,8 +30,7 @@ beforeAll(async () => {
   const metrics = createMetrics();
   beatsPool = intakePool(db.url);
   intake = createIntake({ pool: beatsPool, clock, settings: intakeSettings, metrics, log });
-  health = createHealth({ pool: db.pool, clock, settings: defaultHealthSettings });
-  app = createHttpServer({ intake, nodes: createNodeRegistry(db.pool), health, metrics, clock, log, limits: defaultHttpLimits });
+  app = createHttpServer({ intake, nodes: createNodeRegistry(db.pool), health: createHealth(), metrics, clock, log, limits: defaultHttpLimits });
   base = await app.listen({ host: '127.0.0.1', port: 0 });
 });
 afterAll(async () => {
@@ -203,16 +201,16 @@ describe('health', () => {
     expect((await call('HEAD', '/readyz')).status).toBe(200);
   });
 
-  test('not ready without the database, with the database down behind an API that still answers', async () => {
+  test('ready without the database: agents are told to continue, and others that it is away', async () => {
     const pool = createPool('postgresql://nobody@127.0.0.1:1/nothing', { max: 1, statementTimeoutMs: 0, applicationName: 'dory-test' });
     const metrics = createMetrics();
     const lost = createIntake({ pool, clock, settings: intakeSettings, metrics, log });
     const down = createHttpServer({
-      intake: lost, nodes: createNodeRegistry(pool), health: createHealth({ pool, clock, settings: defaultHealthSettings }), metrics, clock, log, limits: defaultHttpLimits,
+      intake: lost, nodes: createNodeRegistry(pool), health: createHealth(), metrics, clock, log, limits: defaultHttpLimits,
     });
     try {
       const url = await down.listen({ host: '127.0.0.1', port: 0 });
-      expect((await fetch(`${url}/readyz`)).status).toBe(503);
+      expect((await fetch(`${url}/readyz`)).status).toBe(200);
       expect((await fetch(`${url}/livez`)).status).toBe(200);
       const beat = await fetch(`${url}/api/v1/edge/heartbeat`, { method: 'POST', body: '{"node_id":"n"}' });
       expect([beat.status, await beat.json()]).toMatchObject([200, { acknowledged: true, directive: 'continue', placement_epoch: null }]);
@@ -227,9 +225,12 @@ describe('health', () => {
   });
 
   test('not ready while shutting down', async () => {
-    const leaving = createHealth({ pool: db.pool, clock, settings: defaultHealthSettings });
-    expect(await leaving.ready()).toBeNull();
-    leaving.shutDown();
-    expect(await leaving.ready()).not.toBeNull();
+    const health = createHealth();
+    const leaving = createHttpServer({ intake, nodes: createNodeRegistry(db.pool), health, metrics: createMetrics(), clock, log, limits: defaultHttpLimits });
+    expect((await leaving.inject('/readyz')).statusCode).toBe(200);
+    health.shutDown();
+    expect((await leaving.inject('/readyz')).statusCode).toBe(503);
+    expect((await leaving.inject('/livez')).statusCode).toBe(200);
+    await leaving.close();
   });
 });

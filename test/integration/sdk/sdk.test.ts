@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { createHealth, defaultHealthSettings } from '../../../src/http/health.ts';
+import { createHealth } from '../../../src/http/health.ts';
 import { createIntake, type HeartbeatIntake } from '../../../src/http/intake.ts';
 import { createNodeRegistry } from '../../../src/http/nodes.ts';
 import { createHttpServer, defaultHttpLimits } from '../../../src/http/server.ts';
@@ -34,7 +34,7 @@ beforeAll(async () => {
   beatsPool = intakePool(db.url);
   const metrics = createMetrics();
   intake = createIntake({ pool: beatsPool, clock, settings: intakeSettings, metrics, log });
-  const health = createHealth({ pool: db.pool, clock, settings: defaultHealthSettings });
+  const health = createHealth();
   app = createHttpServer({ intake, nodes: createNodeRegistry(db.pool), health, metrics, clock, log, limits: defaultHttpLimits });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
 }, 300_000);
