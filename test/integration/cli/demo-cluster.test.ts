@@ -1,12 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import ts from 'typescript';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { managedNode, startDemoCluster, type DemoCluster } from '../../../src/cli/demo/cluster.ts';
 import type { AgentReport } from '../../../src/cli/demo/protocol.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
@@ -14,8 +12,6 @@ import { silentLog } from '../../../src/platform/log.ts';
 import { packageRoot } from '../../../src/platform/package-root.ts';
 import { startChild } from '../../support/child.ts';
 import { temporaryFolder } from '../../support/temp.ts';
-
-const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, verbatimModuleSyntax: true, rewriteRelativeImportExtensions: true };
 
 type Beat = Readonly<Record<string, unknown>>;
 
@@ -26,25 +22,9 @@ let beats: Beat[];
 /** Processor and epoch of the pods that are told to shut down. */
 let unwanted: Set<string>;
 
-let compiled: Awaited<ReturnType<typeof temporaryFolder>>;
-let agentProgram: string;
+const agentProgram = join(packageRoot(), 'dist', 'src', 'cli', 'demo', 'agent-main.js');
 const key = ({ processor_id, placement_epoch }: Beat): string => `${String(processor_id)} ${String(placement_epoch)}`;
 const [one, two] = [randomUUID(), randomUUID()];
-
-/** The agent's few files as JavaScript: a loader in each process would cost a second each. */
-beforeAll(async () => {
-  compiled = await temporaryFolder();
-  const files = ['cli/demo/agent-main', 'cli/demo/agent', 'cli/demo/protocol', 'platform/clock', 'model/time'];
-  for (const file of files) {
-    const source = await readFile(join(packageRoot(), 'src', `${file}.ts`), 'utf8');
-    const to = join(compiled.path, `${file}.js`);
-    await mkdir(dirname(to), { recursive: true });
-    await writeFile(to, ts.transpileModule(source, { compilerOptions }).outputText);
-  }
-  await writeFile(join(compiled.path, 'package.json'), '{"type":"module"}');
-  agentProgram = join(compiled.path, 'cli/demo/agent-main.js');
-});
-afterAll(() => compiled.remove());
 
 beforeEach(async () => {
   folder = await temporaryFolder();
@@ -154,7 +134,7 @@ test('no agent outlives a stop, nor a parent that is killed', async () => {
   });
   expect(pids.map((pid) => isAlive(pid!))).toEqual([false, false, false]);
 
-  const parent = startChild(join(import.meta.dirname, 'demo-parent.ts'), [folder.path, url, agentProgram]);
+  const parent = startChild('demo-parent', [folder.path, url, agentProgram]);
   const orphans = JSON.parse(await parent.line()) as number[];
   await expect.poll(() => beats.length, eventually).toBeGreaterThan(0);
   parent.process.kill('SIGKILL');

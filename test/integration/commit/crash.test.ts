@@ -31,7 +31,7 @@ describe('killed', () => {
   ];
   test.each(steps)('%s %s: the next start ends in the same state', async (command, moment) => {
     // `amid` and `before` of one command stand for all that come in between.
-    const child = startChild(join(import.meta.dirname, '../../support/publish-child.ts'), [JSON.stringify(world.settings({ path: await deadlyGit(command, moment) }))]);
+    const child = startChild('publish-child', [JSON.stringify(world.settings({ path: await deadlyGit(command, moment) }))]);
     expect(await child.ended).toEqual({ code: null, signal: 'SIGKILL' });
 
     const repository = world.open();

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { startChild } from '../../support/child.ts';
 import { seedSmallFleet, testFleet } from '../../support/fleet.ts';
@@ -21,7 +20,7 @@ async function endState(kill: string | null): Promise<{ died: boolean; rows: unk
     await fleet.age(61_000, 'edge-1');
     let died = false;
     if (kill !== null) {
-      const child = startChild(join(import.meta.dirname, '../../support/dying-cycle.ts'), [database.url, folder.path, kill]);
+      const child = startChild('dying-cycle', [database.url, folder.path, kill]);
       died = (await child.ended).signal === 'SIGKILL';
       // The dead one's lease would have to run out first: that is what leadership's own tests are about.
       await database.pool.query('update dory.leader set expires_at = clock_timestamp()');

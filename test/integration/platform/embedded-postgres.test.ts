@@ -7,7 +7,7 @@ import { silentLog } from '../../../src/platform/log.ts';
 import { startChild } from '../../support/child.ts';
 import { temporaryFolder } from '../../support/temp.ts';
 
-const childProgram = join(import.meta.dirname, '..', '..', 'support', 'embedded-postgres-child.ts');
+const childProgram = 'embedded-postgres-child';
 const isRoot = process.getuid?.() === 0;
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -142,7 +142,7 @@ test('after a crash of the server its lock file is no obstacle, even when anothe
   const lock = join(dataDir, 'postgres', 'data', 'postmaster.pid');
   const { uid, gid } = await stat(join(dataDir, 'postgres', 'data', 'PG_VERSION'));
   // A process of the server's user that is no server: PostgreSQL alone would take it for one.
-  const stranger = startChild(join(import.meta.dirname, '..', '..', 'support', 'idle-child.ts'), [String(uid), String(gid)]);
+  const stranger = startChild('idle-child', [String(uid), String(gid)]);
   await stranger.line();
   await writeFile(lock, `${String(stranger.process.pid)}\n${join(dataDir, 'postgres', 'data')}\n1\n1\n\n127.0.0.1\n`);
   const second = await start();

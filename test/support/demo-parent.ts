@@ -1,6 +1,6 @@
-import { startDemoCluster } from '../../../src/cli/demo/cluster.ts';
-import { systemClock } from '../../../src/platform/clock.ts';
-import { silentLog } from '../../../src/platform/log.ts';
+import { startDemoCluster } from '../../src/cli/demo/cluster.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { silentLog } from '../../src/platform/log.ts';
 
 /** Starts a cluster on the repository and server that it is given, prints the agents' process ids, and stays. */
 const [repository = '', server = '', agentProgram = ''] = process.argv.slice(2);
