@@ -11,6 +11,7 @@ import { lookAgain, type ConditionOf } from './freshest.ts';
 import { guardChanged, writeGuard } from './guard.ts';
 import { holdChanges, writeHolds, type HoldChanges } from './holds.ts';
 import { quarantineChanges, writeQuarantine, type QuarantineChanges } from './quarantine.ts';
+import { readRecorded } from './recorded.ts';
 import { refusalChanges, writeRefusals, type RefusalChanges } from './refusals.ts';
 import { writeChanges } from './changes.ts';
 import { writeVerdicts } from './verdicts.ts';
@@ -44,16 +45,15 @@ export interface Decision {
 }
 
 export async function decide(decider: Decider, snapshot: Snapshot, plan: Plan): Promise<Decision> {
-  const quarantine = await quarantineChanges(decider.pool, plan.quarantined);
-  const holds = await holdChanges(decider.pool, plan);
-  const refusals = await refusalChanges(decider.pool, plan);
-  const atRest = plan.changes.length === 0 && plan.transitions.length === 0 && quarantine.none && holds.none && refusals.none;
+  const recorded = await readRecorded(decider.pool);
+  const standing = { quarantine: quarantineChanges(recorded, plan.quarantined), holds: holdChanges(recorded, plan), refusals: refusalChanges(recorded, plan) };
+  const atRest = plan.changes.length === 0 && plan.transitions.length === 0 && standing.quarantine.none && standing.holds.none && standing.refusals.none;
   if (atRest && !guardChanged(snapshot.guard, plan.guard)) return { revision: null, wrote: false };
   return inTransaction(decider.pool, { isolation: 'read committed' }, async (client) => {
     await assertLeader(client, decider.leaderEpoch);
     // The default of both columns `cycle`, until the transaction ends.
     await client.query(`select set_config('dory.cycle', $1, true)`, [decider.cycle]);
-    return write(client, decider, snapshot, plan, { quarantine, holds, refusals });
+    return write(client, decider, snapshot, plan, standing);
   });
 }
 

@@ -1,10 +1,12 @@
-import type { Pool, PoolClient } from 'pg';
+import type { PoolClient } from 'pg';
 import type { ProcessorId, RevisionId } from '../model/ids.ts';
 import type { Hold, Plan } from '../model/plan.ts';
 import { targetName } from '../model/placement.ts';
 import type { Evidence } from '../model/reasons.ts';
 import type { Instant } from '../model/time.ts';
 import { inBatches } from '../platform/pg.ts';
+import { endExpiredLocks } from './locks.ts';
+import type { Recorded } from './recorded.ts';
 
 /** What `dory.holds` must be told, beside locks that ran out and nobody ended. */
 export interface HoldChanges {
@@ -16,27 +18,15 @@ export interface HoldChanges {
   readonly locksRanOut: boolean;
 }
 
-/** Compares with what is recorded; reads only. */
-export async function holdChanges(pool: Pool, { holds, refusals }: Pick<Plan, 'holds' | 'refusals'>): Promise<HoldChanges> {
-  const { rows } = await pool.query<[ProcessorId | null, string, boolean]>({
-    text: `select processor_id, reason, needs_person from dory.holds
-           union all select null, 'locks', exists (select from dory.locks where ended_at is null and expires_at <= now())`,
-    rowMode: 'array',
-  });
-  const recorded = new Map<ProcessorId, readonly [reason: string, needsPerson: boolean]>();
-  let locksRanOut = false;
-  for (const [processorId, reason, flag] of rows) {
-    if (processorId === null) locksRanOut = flag;
-    else recorded.set(processorId, [reason, flag]);
-  }
+export function holdChanges({ holds: recorded, locksRanOut }: Recorded, { holds, refusals }: Pick<Plan, 'holds' | 'refusals'>): HoldChanges {
   // Where everything is refused, nothing was asked of single processors: what held them may hold them still.
   if (refusals.length > 0) return { none: !locksRanOut, begun: [], ended: [], locksRanOut };
   const begun = holds.filter(({ processorId, reason, needsPerson }) => {
     const before = recorded.get(processorId);
-    return before?.[0] !== reason || before[1] !== needsPerson;
+    return before?.reason !== reason || before.needsPerson !== needsPerson;
   });
-  for (const { processorId } of holds) recorded.delete(processorId);
-  const ended = [...recorded].map(([processorId, [reason]]) => ({ processorId, reason }));
+  const held = new Set(holds.map(({ processorId }) => processorId));
+  const ended = [...recorded].filter(([processorId]) => !held.has(processorId)).map(([processorId, { reason }]) => ({ processorId, reason }));
   return { none: begun.length === 0 && ended.length === 0 && !locksRanOut, begun, ended, locksRanOut };
 }
 
@@ -66,7 +56,7 @@ export async function writeHolds(client: PoolClient, at: Instant, { begun, ended
       [JSON.stringify(events), at, revision],
     );
   }
-  if (locksRanOut) await endLocks(client);
+  if (locksRanOut) await endExpiredLocks(client);
 }
 
 /** With what would have happened, where it is known: a hold of automation is a record of its intention. */
@@ -106,16 +96,4 @@ function eventsOf(kind: string, holds: readonly HoldEvent[]): readonly EventRow[
     }
     return [{ kind, processor_id: null, reason, evidence: { ...first.evidence, processors: own.length } }];
   });
-}
-
-/** A lock that ran out ends when it said, and is told once. */
-async function endLocks(client: PoolClient): Promise<void> {
-  await client.query(
-    `with ended as (
-       update dory.locks set ended_at = expires_at where ended_at is null and expires_at <= now() returning scope, subject, name, owner, reason, expires_at)
-     insert into dory.events (at, kind, node_id, processor_id, evidence)
-     select expires_at, 'lock-expired', case scope when 'node' then subject end, case scope when 'processor' then subject end,
-            jsonb_build_object('lock', scope || '/' || name, 'owner', owner, 'reason', reason)
-       from ended`,
-  );
 }

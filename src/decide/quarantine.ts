@@ -1,8 +1,9 @@
-import type { Pool, PoolClient } from 'pg';
-import type { Problem, Quarantined } from '../model/fleet.ts';
+import type { PoolClient } from 'pg';
+import type { Quarantined } from '../model/fleet.ts';
 import type { ProcessorId } from '../model/ids.ts';
 import type { Instant } from '../model/time.ts';
 import { canonicalJson } from '../platform/digest.ts';
+import type { Recorded } from './recorded.ts';
 
 export interface QuarantineChanges {
   readonly none: boolean;
@@ -11,13 +12,13 @@ export interface QuarantineChanges {
   readonly released: readonly ProcessorId[];
 }
 
-/** Compares with what is recorded; reads only. */
-export async function quarantineChanges(pool: Pool, quarantined: readonly Quarantined[]): Promise<QuarantineChanges> {
-  const { rows } = await pool.query<{ processor_id: ProcessorId; problems: readonly Problem[] }>('select processor_id, problems from dory.quarantine');
-  const recorded = new Map(rows.map((row) => [row.processor_id, canonicalJson(row.problems)]));
+export function quarantineChanges({ quarantined: recorded }: Recorded, quarantined: readonly Quarantined[]): QuarantineChanges {
   const now = new Set(quarantined.map(({ id }) => id));
-  const entered = quarantined.filter(({ id, problems }) => recorded.get(id) !== canonicalJson(problems));
-  const released = rows.map((row) => row.processor_id).filter((id) => !now.has(id));
+  const entered = quarantined.filter(({ id, problems }) => {
+    const before = recorded.get(id);
+    return before === undefined || canonicalJson(before) !== canonicalJson(problems);
+  });
+  const released = [...recorded.keys()].filter((id) => !now.has(id));
   return { none: entered.length === 0 && released.length === 0, entered, released };
 }
 

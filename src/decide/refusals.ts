@@ -1,7 +1,8 @@
-import type { Pool, PoolClient } from 'pg';
+import type { PoolClient } from 'pg';
 import type { RevisionId } from '../model/ids.ts';
 import type { Plan, Refusal } from '../model/plan.ts';
 import type { Instant } from '../model/time.ts';
+import type { Recorded } from './recorded.ts';
 
 export interface RefusalChanges {
   readonly none: boolean;
@@ -10,12 +11,10 @@ export interface RefusalChanges {
   readonly ended: readonly string[];
 }
 
-/** Compares what stops everything with what is recorded; reads only. That evidence changes is no news. */
-export async function refusalChanges(pool: Pool, { refusals }: Pick<Plan, 'refusals'>): Promise<RefusalChanges> {
-  const { rows } = await pool.query<{ subject: string }>('select subject from dory.refusals order by subject');
-  const recorded = new Set(rows.map(({ subject }) => subject));
-  const begun = refusals.filter(({ subject }) => !recorded.has(subject));
-  const ended = [...recorded].filter((subject) => refusals.every((refusal) => refusal.subject !== subject));
+/** That evidence changes is no news. */
+export function refusalChanges({ refusals: recorded }: Recorded, { refusals }: Pick<Plan, 'refusals'>): RefusalChanges {
+  const begun = refusals.filter(({ subject }) => !recorded.includes(subject));
+  const ended = recorded.filter((subject) => refusals.every((refusal) => refusal.subject !== subject));
   return { none: begun.length === 0 && ended.length === 0, begun, ended };
 }
 

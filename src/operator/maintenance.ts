@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import { z } from 'zod';
+import { endExpiredLocks } from '../decide/locks.ts';
 import { Failure } from '../model/failure.ts';
 import { formatInstant, instant, seconds } from '../model/time.ts';
 import { inTransaction, ms } from '../platform/pg.ts';
@@ -55,7 +56,7 @@ interface Term {
 
 async function begin(client: PoolClient, found: Subject, term: Term, caller: Caller): Promise<Lock> {
   // One that ran out was ended by nobody; its row must not stand in the way.
-  await client.query('update dory.locks set ended_at = expires_at where scope = $1 and subject = $2 and ended_at is null', [found.scope, found.id]);
+  await endExpiredLocks(client, found);
   const { rows } = await client.query<LockRow>(
     `insert into dory.locks (scope, subject, name, owner, reason, expires_at) values ($1, $2, $3, $4, $5, now() + $6 * interval '1 ms') returning ${columns}`,
     [found.scope, found.id, found.name, caller.name, term.reason, term.for],

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { holdChanges, writeHolds } from '../../../src/decide/holds.ts';
+import { readRecorded } from '../../../src/decide/recorded.ts';
 import type { ProcessorId } from '../../../src/model/ids.ts';
 import type { Hold } from '../../../src/model/plan.ts';
 import { instant } from '../../../src/model/time.ts';
@@ -69,7 +70,7 @@ describe('holds', () => {
     });
     const many = [...Array.from({ length: 5_001 }, (_, i) => hold(i, 'budget-spent')), hold(9_998, 'paused'), hold(9_999, 'paused')];
     const write = async (now: readonly Hold[]) => {
-      const changes = await holdChanges(database.pool, { holds: now, refusals: [] });
+      const changes = holdChanges(await readRecorded(database.pool), { holds: now, refusals: [] });
       await inTransaction(database.pool, {}, (client) => writeHolds(client, instant(0), changes, null));
       return changes;
     };

@@ -165,6 +165,16 @@ describe('locks', () => {
     expectProblem(await end(owner, 'node/edge-2'), 404, 'not-found');
   });
 
+  test('one that ran out is told of, although the next one takes its place before a cycle saw it', async () => {
+    const expired = async () => (await shop.pool.query<{ evidence: unknown }>(`select evidence from dory.events where kind = 'lock-expired'`)).rows;
+    expect((await begin(ada, cam1)).status).toBe(200);
+    await shop.pool.query('update dory.locks set expires_at = now() where ended_at is null');
+    expect((await begin(bob, cam1)).status).toBe(200);
+    expect(await expired()).toMatchObject([{ evidence: { lock: expect.stringContaining('processor/') as unknown, owner: 'ada', reason: 'disk' } }]);
+    expect((await end(bob, cam1)).status).toBe(200);
+    expect(await expired()).toHaveLength(1);
+  });
+
   test.each([['node/edge-1', cam1], [cam1, 'node/edge-1'], ['template/camera', cam1], [cam1, 'template/camera']])('a lock on %s is in the way of one on %s', async (held, wanted) => {
     expect((await begin(ada, held)).status).toBe(200);
     try {
