@@ -4,6 +4,7 @@ import type { ChangeKind } from '../model/plan.ts';
 import type { Placement } from '../model/placement.ts';
 import type { Evidence, ReasonCode } from '../model/reasons.ts';
 import { instant, type Instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 
 /** A change set that is decided and not yet on the remote. */
 export interface PendingRevision {
@@ -33,7 +34,7 @@ export interface PendingChange {
 /** Oldest first. */
 export async function pendingRevisions(pool: Pool): Promise<readonly PendingRevision[]> {
   const { rows } = await pool.query<{ id: string; decided_ms: string; trigger: ReasonCode; inputs_digest: Digest; urgent: boolean; cycle: string | null }>(
-    `select r.id, (extract(epoch from r.decided_at) * 1000)::bigint as decided_ms, r.trigger, r.inputs_digest, r.cycle,
+    `select r.id, ${ms('r.decided_at')} as decided_ms, r.trigger, r.inputs_digest, r.cycle,
             exists (select from dory.changes c where c.revision = r.id and c.kind not in ('update', 'remove')) as urgent
        from dory.revisions r where r.committed_at is null order by r.id`,
   );
@@ -94,7 +95,7 @@ export async function readState(pool: Pool): Promise<StateRow> {
 /** @throws Error if there is no such revision: callers ask for one that they were told of. */
 export async function readRevision(pool: Pool, revision: RevisionId): Promise<{ readonly revision: RevisionId; readonly trigger: string; readonly decidedAt: Instant }> {
   const { rows } = await pool.query<{ trigger: string; decided_ms: string }>(
-    'select trigger, (extract(epoch from decided_at) * 1000)::bigint as decided_ms from dory.revisions where id = $1',
+    `select trigger, ${ms('decided_at')} as decided_ms from dory.revisions where id = $1`,
     [revision],
   );
   const row = rows[0];

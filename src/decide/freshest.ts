@@ -4,7 +4,7 @@ import type { NodeId, NodeName, ProcessorId } from '../model/ids.ts';
 import type { Change, Plan } from '../model/plan.ts';
 import { targetName, type Target } from '../model/placement.ts';
 import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
-import { ms } from '../platform/pg.ts';
+import { ms, msBefore } from '../platform/pg.ts';
 
 /**
  * The last look before the irreversible step. What a move rests on must still be so: a lost node has not spoken since the
@@ -45,7 +45,7 @@ async function lockNodes(client: PoolClient, snapshot: Snapshot, plan: Plan, mov
   const nodes = [...new Set([...touched, ...plan.transitions.map(({ nodeId }) => nodeId)])].sort();
   if (nodes.length === 0) return;
   const { rows } = await client.query<{ id: NodeId; name: string; status: string | null; at: string | null }>(
-    `select id, name, status, floor(extract(epoch from last_heartbeat_at) * 1000)::bigint as at
+    `select id, name, status, ${msBefore('last_heartbeat_at')} as at
        from edge_nodes where id = any($1::uuid[]) order by id for no key update`,
     [nodes],
   );

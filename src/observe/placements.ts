@@ -6,10 +6,8 @@ import type { Placement, Target } from '../model/placement.ts';
 import { reasonCodes, type ReasonCode } from '../model/reasons.ts';
 import type { Snapshot, AgentSignals } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 import { rawText } from './tables.ts';
-
-/** A moment as whole milliseconds; ours were written from whole milliseconds. */
-const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint::text`;
 
 const reasons: ReadonlyMap<string, ReasonCode> = new Map(reasonCodes.map((code) => [code, code]));
 

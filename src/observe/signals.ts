@@ -5,18 +5,19 @@ import { known, unknown } from '../model/observed.ts';
 import type { Placement } from '../model/placement.ts';
 import type { AgentSignals, Intake, NodeSignals, Policy, Verdict } from '../model/snapshot.ts';
 import { elapsed, formatMillis, instant, latest, type Instant } from '../model/time.ts';
+import { ms, msBefore } from '../platform/pg.ts';
 
 /** Who takes the agents' heartbeats: our own server, or another program that writes `edge_nodes.last_heartbeat_at`. */
 export type Receiver = 'dory' | 'external';
 
 /** A beat from the future is from a writer with another clock, and one from before 1970 from nobody: `infinity` is a timestamp too. */
-const beatMs = (column: string): string => `floor(extract(epoch from greatest(least(${column}, now()), 'epoch')) * 1000)::bigint::text`;
+const beatMs = (column: string): string => msBefore(`greatest(least(${column}, now()), 'epoch')`);
 
 /** Signs of life of each node, in the order of `nodes`. */
 export async function readNodeSignals(client: PoolClient, nodes: readonly EdgeNode[]): Promise<readonly NodeSignals[]> {
   const { rows } = await client.query<{ id: string; beat: string | null; verdict: Verdict | null; since: string | null; flaps: number | null }>(
     `select n.id, case when n.last_heartbeat_at is not null then ${beatMs('n.last_heartbeat_at')} end as beat,
-            v.verdict, round(extract(epoch from v.since) * 1000)::bigint::text as since, v.flaps
+            v.verdict, ${ms('v.since')} as since, v.flaps
        from edge_nodes n left join dory.node_verdicts v on v.node_id = n.id`,
   );
   const byId = new Map(rows.map((row) => [row.id, row]));

@@ -5,7 +5,7 @@ import type { ProcessorId } from '../model/ids.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import { formatInstant, instant, seconds } from '../model/time.ts';
 import { plan } from '../plan/plan.ts';
-import { inTransaction } from '../platform/pg.ts';
+import { inTransaction, ms } from '../platform/pg.ts';
 import { duration, moment, processor, reason, text } from './fields.ts';
 import { assertUnlocked } from './locks.ts';
 import { operation, type Caller, type OperatorContext } from './operation.ts';
@@ -42,7 +42,7 @@ export const approve = operation({
         `insert into dory.approvals (subject, approved_by, reason, expires_at, covers) values ($1, $2, $3, now() + $4 * interval '1 ms', $5)
          on conflict (subject) do update set approved_by = excluded.approved_by, reason = excluded.reason, approved_at = now(),
            expires_at = excluded.expires_at, covers = excluded.covers
-         returning round(extract(epoch from expires_at) * 1000)::bigint as until_ms`,
+         returning ${ms('expires_at')} as until_ms`,
         [subject, caller.name, input.reason, input.for, covers],
       );
       const until = formatInstant(instant(Number(rows[0]?.until_ms)));

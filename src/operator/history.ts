@@ -3,6 +3,7 @@ import type { ChangeKind } from '../model/plan.ts';
 import { targetName, type Placement } from '../model/placement.ts';
 import type { Evidence, ReasonCode } from '../model/reasons.ts';
 import { formatInstant, instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 import { moment, processor } from './fields.ts';
 import { operation, pageInput, pageOf } from './operation.ts';
 import { badCursor, page } from './pages.ts';
@@ -37,7 +38,7 @@ export const history = operation({
     const found = text === undefined ? null : await findProcessor(pool, text);
     const [revision, last] = cursorOf(from);
     const { rows } = await pool.query<Row>(
-      `select c.revision, c.processor_id, w.body ->> 'slug' as slug, round(extract(epoch from r.decided_at) * 1000)::bigint as decided_ms,
+      `select c.revision, c.processor_id, w.body ->> 'slug' as slug, ${ms('r.decided_at')} as decided_ms,
               c.kind, c.placement, c.reason, c.evidence, r.cycle, r.commit_sha
          from dory.changes c join dory.revisions r on r.id = c.revision left join dory.workloads w on w.digest = c.workload
         where ($1::uuid is null or c.processor_id = $1)

@@ -1,6 +1,7 @@
 import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
 import { formatInstant, instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 import type { Caller } from './operation.ts';
 import type { Subject } from './subjects.ts';
 
@@ -29,7 +30,7 @@ export async function holdLocksStill(client: PoolClient): Promise<void> {
  */
 async function locksAround(client: PoolClient, { scope, id }: Subject): Promise<readonly HeldLock[]> {
   const { rows } = await client.query<Omit<HeldLock, 'id' | 'untilMs'> & { id: string; until_ms: string }>(
-    `select l.id, l.scope, l.subject, l.name, l.owner, l.reason, round(extract(epoch from l.expires_at) * 1000)::bigint as until_ms
+    `select l.id, l.scope, l.subject, l.name, l.owner, l.reason, ${ms('l.expires_at')} as until_ms
        from dory.locks l
       where l.ended_at is null and l.expires_at > now() and (l.scope = $1 and l.subject = $2 or ${around[scope]})
       order by l.id`,

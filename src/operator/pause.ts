@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import { z } from 'zod';
 import { formatInstant, instant } from '../model/time.ts';
-import { inTransaction } from '../platform/pg.ts';
+import { inTransaction, ms } from '../platform/pg.ts';
 import { moment, reason } from './fields.ts';
 import { operation, type Caller } from './operation.ts';
 import { recordAct } from './record.ts';
@@ -44,9 +44,9 @@ async function set(client: PoolClient, paused: boolean, why: string, caller: Cal
   );
   const changed = rowCount === 1;
   if (changed) await recordAct(client, caller, { kind: paused ? 'paused' : 'resumed', evidence: { reason: why } });
-  const { rows } = await client.query<{ by: string | null; reason: string | null; ms: string | null }>(
-    'select changed_by as by, reason, round(extract(epoch from changed_at) * 1000)::bigint as ms from dory.pause',
+  const { rows } = await client.query<{ by: string | null; reason: string | null; changed_ms: string | null }>(
+    `select changed_by as by, reason, ${ms('changed_at')} as changed_ms from dory.pause`,
   );
-  const { by = null, reason: last = null, ms = null } = rows[0] ?? {};
-  return { paused, changed, by, reason: last, since: ms === null ? null : formatInstant(instant(Number(ms))) };
+  const { by = null, reason: last = null, changed_ms: changedMs = null } = rows[0] ?? {};
+  return { paused, changed, by, reason: last, since: changedMs === null ? null : formatInstant(instant(Number(changedMs))) };
 }

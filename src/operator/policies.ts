@@ -4,7 +4,7 @@ import { Failure } from '../model/failure.ts';
 import { conflictsOfPolicy, conflictsOfThresholds } from '../model/policy-conflicts.ts';
 import { formatInstant, instant } from '../model/time.ts';
 import { timeOfDay } from '../plan/policy.ts';
-import { inTransaction } from '../platform/pg.ts';
+import { inTransaction, ms } from '../platform/pg.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import { moment, reason, text } from './fields.ts';
 import { operation, pageInput, pageOf, type Caller } from './operation.ts';
@@ -150,7 +150,7 @@ interface PolicyRow {
 }
 
 const columns = `match, on_failure, failback, failback_from, failback_to, targets, writer_alive, unfenced, state_loss, priority, set_by,
-  round(extract(epoch from set_at) * 1000)::bigint as set_ms`;
+  ${ms('set_at')} as set_ms`;
 
 function toPolicy(row: PolicyRow): PolicyRecord {
   const { failback_from: from, failback_to: to } = row;

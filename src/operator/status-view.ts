@@ -6,6 +6,7 @@ import type { Hold, Plan } from '../model/plan.ts';
 import { sentence } from '../model/reasons.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { elapsed, formatInstant, instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 import { plan } from '../plan/plan.ts';
 import { processorHash, processorStem } from '../render/names.ts';
 import { moment } from './fields.ts';
@@ -75,11 +76,11 @@ interface HeadRow {
 async function readHead(pool: Pool): Promise<Head> {
   const { rows } = await pool.query<HeadRow>(
     `select s.revision, (select count(*) from dory.revisions where committed_at is null) as pending, r.commit_sha,
-            round(extract(epoch from r.committed_at) * 1000)::bigint as committed_ms,
+            ${ms('r.committed_at')} as committed_ms,
             case when l.expires_at > clock_timestamp() then l.holder end as holder, l.epoch,
             (select case when kind = 'database-behind' then evidence end from dory.events where kind in ('database-behind', 'epochs-repaired') order by id desc limit 1) as behind,
             (select coalesce(jsonb_agg(jsonb_build_object('subject', scope || '/' || name, 'owner', owner, 'reason', reason,
-                       'until', round(extract(epoch from expires_at) * 1000)::bigint) order by id), '[]')
+                       'until', ${ms('expires_at')}) order by id), '[]')
                from dory.locks where ended_at is null and expires_at > now()) as locks
        from dory.state s cross join dory.leader l
        left join lateral (select commit_sha, committed_at from dory.revisions where committed_at is not null order by id desc limit 1) r on true`,

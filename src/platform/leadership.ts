@@ -2,6 +2,7 @@ import type { Pool, PoolClient, QueryConfig } from 'pg';
 import { Failure } from '../model/failure.ts';
 import { instant, millis, seconds, type Instant, type Millis } from '../model/time.ts';
 import { databaseFailure } from './pg-failure.ts';
+import { msBefore } from './pg.ts';
 
 /**
  * Leadership is a lease on one row, by the database's clock: free → held by one holder under an epoch → renewed, released, taken
@@ -143,7 +144,7 @@ export async function leaderOf(pool: Pool): Promise<Leader | null> {
   const [row] = await leaseQuery<{ holder: string; epoch: string; since: string; left: string }>(
     pool,
     leaseTiming,
-    `select holder, epoch, floor(extract(epoch from acquired_at) * 1000)::bigint as since,
+    `select holder, epoch, ${msBefore('acquired_at')} as since,
             floor(extract(epoch from expires_at - clock_timestamp()) * 1000)::bigint as left
        from dory.leader where holder is not null and expires_at > clock_timestamp()`,
     [],

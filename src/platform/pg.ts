@@ -139,3 +139,6 @@ export function* inBatches<T>(rows: readonly T[], size: number): Generator<reado
 
 /** SQL for a moment as whole milliseconds since 1970: ours were written from such. */
 export const ms = (column: string): string => `round(extract(epoch from ${column}) * 1000)::bigint`;
+
+/** The same of one that has finer digits, as now() has and what others write: never later than it is. */
+export const msBefore = (column: string): string => `floor(extract(epoch from ${column}) * 1000)::bigint`;
