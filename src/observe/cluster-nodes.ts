@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { byText } from '../model/ids.ts';
+import { quantity } from '../model/quantity.ts';
+import type { LivePod } from '../model/rollout.ts';
 import type { NodeCondition } from '../model/snapshot.ts';
 import type { Millis } from '../model/time.ts';
 import type { KubeObject } from '../platform/kube/watch.ts';
@@ -12,6 +14,8 @@ export interface NodeEntry extends Omit<NodeCondition, 'since' | 'leaseAgeMs'> {
   readonly transition: string;
   /** Since when this process sees `ready` as it is, on its monotonic clock. */
   readonly since: Millis;
+  /** What it can give to pods: cores and bytes; null before its kubelet has told. */
+  readonly capacity: { readonly cpu: number; readonly memory: number } | null;
 }
 
 const nodeSchema = z.object({
@@ -42,6 +46,7 @@ export function readNode(object: KubeObject, before: NodeEntry | null, options: 
     taints: taintsOf(spec),
     architecture: status?.nodeInfo?.architecture ?? null,
     gpu: gpuOf(status),
+    capacity: capacityOf(status),
     site: options.siteLabel === null ? null : (labels[options.siteLabel] ?? null),
   };
 }
@@ -63,4 +68,25 @@ function taintsOf(spec: Node['spec']): readonly string[] {
 function gpuOf(status: Node['status']): boolean | null {
   if (status?.allocatable === undefined) return null;
   return (status.allocatable[gpuResource] ?? '0') !== '0';
+}
+
+function capacityOf(status: Node['status']): NodeEntry['capacity'] {
+  if (status?.allocatable === undefined) return null;
+  const { cpu = '0', memory = '0' } = status.allocatable;
+  return { cpu: quantity(cpu), memory: quantity(memory) };
+}
+
+/** Of each node that can give anything, by its name: the larger share of its CPU and its memory that these pods request. */
+export function utilization(nodes: Iterable<NodeEntry>, pods: Iterable<LivePod>): ReadonlyMap<string, number> {
+  const requested = new Map<string, { cpu: number; memory: number }>();
+  for (const { node, cpu, memory } of pods) {
+    if (node === null) continue;
+    const sum = requested.get(node) ?? { cpu: 0, memory: 0 };
+    requested.set(node, { cpu: sum.cpu + cpu / 1000, memory: sum.memory + memory });
+  }
+  const share = (wanted: number, given: number): number => (given > 0 ? wanted / given : 0);
+  return new Map([...nodes].flatMap(({ name, capacity }) => {
+    const { cpu, memory } = requested.get(name) ?? { cpu: 0, memory: 0 };
+    return capacity === null ? [] : [[name, Math.max(share(cpu, capacity.cpu), share(memory, capacity.memory))] as const];
+  }));
 }

@@ -1,46 +1,98 @@
 import { z } from 'zod';
+import type { ProcessorId } from '../model/ids.ts';
 import type { Placement } from '../model/placement.ts';
+import { quantity } from '../model/quantity.ts';
+import type { LiveMember, LivePod, LiveProcessor, LiveSet } from '../model/rollout.ts';
+import type { Millis } from '../model/time.ts';
 import type { KubeObject } from '../platform/kube/watch.ts';
-
-/** One pod or one StatefulSet of a processor. */
-export interface Member {
-  /** The label `processor-id`; empty without one. */
-  readonly processorId: string;
-  /** The label or annotation `dory.io/epoch`; 0 without one, as the pods of the system that ran here before have none. */
-  readonly epoch: number;
-  /** The annotation `dory.io/revision` of a StatefulSet: the decision that it shows; 0 without one. */
-  readonly revision: number;
-  readonly uid: string;
-  /** Of a StatefulSet: scaled to 0, and its controller has seen that and counts no pod. */
-  readonly stopped: boolean;
-}
+import { isReady, podStatusSchema, restartsOf, troubleOf } from './pod-trouble.ts';
 
 const setSchema = z.object({
   spec: z.object({ replicas: z.number().optional() }),
-  status: z.object({ observedGeneration: z.number().optional(), replicas: z.number().optional() }).optional(),
+  status: z.object({ observedGeneration: z.number().optional(), replicas: z.number().optional(), updateRevision: z.string().optional() }).optional(),
+});
+const podSchema = z.object({
+  spec: z
+    .object({
+      nodeName: z.string().optional(),
+      containers: z.array(z.object({ resources: z.object({ requests: z.record(z.string(), z.union([z.string(), z.number()])).optional() }).optional() })).optional(),
+    })
+    .optional(),
+  status: podStatusSchema.optional(),
 });
 
-export function readPod(object: KubeObject): Member {
-  return member(object, false);
+/** What is kept of a pod: it is read whole, and little of it stays. */
+export function readPod(object: KubeObject, before: LivePod | null, now: Millis): LivePod {
+  const { spec, status = {} } = podSchema.parse(object);
+  const common = member(object);
+  const ready = isReady(status);
+  return {
+    ...common,
+    since: before?.uid === common.uid && before.ready === ready ? before.since : now,
+    node: spec?.nodeName ?? null,
+    nodeIp: status.hostIP ?? null,
+    ready,
+    template: hashOf(object.metadata.labels?.['controller-revision-hash']),
+    restarts: restartsOf(status),
+    trouble: troubleOf(status),
+    cpu: Math.round(requested(spec?.containers, 'cpu') * 1000),
+    memory: requested(spec?.containers, 'memory'),
+  };
 }
 
-export function readStatefulSet(object: KubeObject): Member {
-  const { spec, status } = setSchema.parse(object);
-  // Without `replicas` it is one.
+export function readStatefulSet(object: KubeObject, before: LiveSet | null, now: Millis): LiveSet {
+  const { spec: { replicas: wanted = 1 }, status } = setSchema.parse(object);
+  const common = member(object);
+  const revision = number(object.metadata.annotations?.['dory.io/revision']);
   const seen = status?.observedGeneration !== undefined && status.observedGeneration === object.metadata.generation;
-  return member(object, spec.replicas === 0 && seen && (status.replicas ?? 0) === 0);
+  const short = seen && (status.replicas ?? 0) < wanted;
+  return {
+    ...common,
+    since: before?.uid === common.uid && before.short === short && before.revision === revision ? before.since : now,
+    revision, wanted,
+    stopped: wanted === 0 && seen && (status.replicas ?? 0) === 0,
+    short,
+    template: seen ? hashOf(status.updateRevision) : null,
+  };
 }
 
-function member({ metadata: { uid, labels = {}, annotations = {} } }: KubeObject, stopped: boolean): Member {
-  const epoch = Number(labels['dory.io/epoch'] ?? annotations['dory.io/epoch'] ?? 0);
-  const revision = Number(annotations['dory.io/revision'] ?? 0);
-  return { processorId: labels['processor-id'] ?? '', epoch: Number.isNaN(epoch) ? 0 : epoch, revision: Number.isNaN(revision) ? 0 : revision, uid, stopped };
+function member({ metadata: { name, namespace = '', uid, labels = {}, annotations = {}, deletionTimestamp } }: KubeObject): Omit<LiveMember, 'since'> {
+  return {
+    processorId: labels['processor-id'] ?? '',
+    epoch: number(labels['dory.io/epoch'] ?? annotations['dory.io/epoch']),
+    namespace, name, uid,
+    terminating: deletionTimestamp !== undefined,
+  };
 }
+
+function number(text: string | undefined): number {
+  const value = Number(text ?? 0);
+  return Number.isNaN(value) ? 0 : value;
+}
+
+/** The last part of `camera-1a2b3c4d5e6f-e1-6b9f7c8d5`: what comes before is the StatefulSet's name. */
+function hashOf(revision: string | undefined): string | null {
+  return revision === undefined || revision === '' ? null : revision.slice(revision.lastIndexOf('-') + 1);
+}
+
+type Containers = NonNullable<NonNullable<z.output<typeof podSchema>['spec']>['containers']>;
+
+/** Cores or bytes. */
+function requested(containers: Containers = [], resource: string): number {
+  return containers.reduce((sum, { resources }) => sum + quantity(String(resources?.requests?.[resource] ?? 0)), 0);
+}
+
+export type Orphan = LivePod;
 
 /** The pods and StatefulSets of each processor, kept as they change. */
 export interface Members {
-  onPod(before: Member | null, after: Member | null): void;
-  onStatefulSet(before: Member | null, after: Member | null): void;
+  onPod(before: LivePod | null, after: LivePod | null): void;
+  onStatefulSet(before: LiveSet | null, after: LiveSet | null): void;
+  of(processorId: string): LiveProcessor;
+  /** Pods with an epoch that no StatefulSet wants any more. */
+  orphans(): readonly Orphan[];
+  /** Processors with a pod that bears no epoch. */
+  bare(): ReadonlySet<ProcessorId>;
   /**
    * `gone` only on proof: a StatefulSet of this epoch that has stopped, and no pod of this or a lower one. It must show the
    * decision to stop, or a later one: what is scaled to 0 since an earlier stop may be scaled up once more by a sync of what lay
@@ -50,11 +102,14 @@ export interface Members {
 }
 
 export function createMembers(): Members {
-  const pods = createIndex();
-  const sets = createIndex();
+  const pods = createIndex<LivePod>();
+  const sets = createIndex<LiveSet>();
   return {
     onPod: pods.replace,
     onStatefulSet: sets.replace,
+    of: (processorId) => ({ sets: sets.of(processorId), pods: pods.of(processorId) }),
+    orphans: () => pods.all().filter(({ processorId, epoch }) => epoch > 0 && !sets.of(processorId).some((set) => set.epoch === epoch && set.wanted > 0)),
+    bare: () => new Set(pods.all().filter(({ epoch }) => epoch === 0).map(({ processorId }) => processorId as ProcessorId)),
     pods: ({ processorId, epoch, revision }) => {
       const stopped = sets.of(processorId).some((set) => set.epoch === epoch && set.stopped && set.revision >= revision);
       const left = pods.of(processorId).some((pod) => pod.epoch <= epoch);
@@ -63,21 +118,24 @@ export function createMembers(): Members {
   };
 }
 
-function createIndex() {
-  const byProcessor = new Map<string, Map<string, Member>>();
+/** Nearly all processors have one of each: a list of one takes a quarter of the memory of a map of one. */
+function createIndex<Member extends LiveMember>() {
+  const byProcessor = new Map<string, readonly Member[]>();
   return {
     replace: (before: Member | null, after: Member | null): void => {
-      if (before !== null) remove(byProcessor, before);
-      if (after === null) return;
-      const members = byProcessor.get(after.processorId) ?? new Map<string, Member>();
-      byProcessor.set(after.processorId, members.set(after.uid, after));
+      if (before !== null) put(before.processorId, without(byProcessor.get(before.processorId), before.uid));
+      if (after !== null) put(after.processorId, [...without(byProcessor.get(after.processorId), after.uid), after]);
     },
-    of: (processorId: string): readonly Member[] => [...(byProcessor.get(processorId)?.values() ?? [])],
+    of: (processorId: string): readonly Member[] => byProcessor.get(processorId) ?? [],
+    all: (): readonly Member[] => [...byProcessor.values()].flat(),
   };
+
+  function put(processorId: string, members: readonly Member[]): void {
+    if (members.length === 0) byProcessor.delete(processorId);
+    else byProcessor.set(processorId, members);
+  }
 }
 
-function remove(byProcessor: Map<string, Map<string, Member>>, { processorId, uid }: Member): void {
-  const members = byProcessor.get(processorId);
-  members?.delete(uid);
-  if (members?.size === 0) byProcessor.delete(processorId);
+function without<Member extends LiveMember>(members: readonly Member[] = [], uid: string): readonly Member[] {
+  return members.filter((member) => member.uid !== uid);
 }

@@ -1,7 +1,8 @@
 import type { EdgeNode } from '../model/fleet.ts';
-import type { NodeName } from '../model/ids.ts';
+import type { NodeName, ProcessorId } from '../model/ids.ts';
 import { known, unknown, type Observed } from '../model/observed.ts';
 import type { Placement } from '../model/placement.ts';
+import type { LivePod, LiveProcessor, LiveSet } from '../model/rollout.ts';
 import type { AgentSignals, NodeCondition, NodeSignals } from '../model/snapshot.ts';
 import { after, elapsed, millis, seconds, type Instant, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -9,8 +10,8 @@ import type { KubeClient } from '../platform/kube/client.ts';
 import { createKubeCache, type KubeCache, type KubeObject } from '../platform/kube/watch.ts';
 import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
-import { readNode, type NodeEntry } from './cluster-nodes.ts';
-import { createMembers, readPod, readStatefulSet, type Member, type Members } from './cluster-pods.ts';
+import { readNode, utilization, type NodeEntry } from './cluster-nodes.ts';
+import { createMembers, readPod, readStatefulSet, type Members, type Orphan } from './cluster-pods.ts';
 import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
 
 /**
@@ -23,6 +24,12 @@ import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
 export interface Cluster extends ClusterPort {
   /** As it is now, for the check right before a decision is written; null where the cluster does not show the node. */
   readonly freshest: (name: NodeName) => NodeCondition | null;
+  /** What it shows of one processor; null while that is not known: not listed yet, or without a sign of life for too long. */
+  readonly live: (processorId: string) => LiveProcessor | null;
+  /** Share of what each edge node can give, of CPU or of memory, that our pods request of it. */
+  readonly utilization: () => ReadonlyMap<string, number>;
+  /** Pods of ours that no StatefulSet wants any more; null while that is not known for certain. */
+  readonly orphans: () => readonly Orphan[] | null;
   /** Begins to watch. */
   start(): void;
   /** Resolves with true as soon as everything was listed once, or with false when `limit` is over. */
@@ -39,6 +46,8 @@ export interface ClusterPort {
 interface ClusterLook {
   node(name: NodeName): Observed<NodeCondition>;
   pods(placement: Pick<Placement, 'processorId' | 'epoch' | 'revision'>): Observed<'present' | 'gone'>;
+  /** Processors with a pod that bears no epoch: the system that ran here before started it. */
+  bare(): Observed<ReadonlySet<ProcessorId>>;
 }
 
 export interface ClusterOptions {
@@ -52,14 +61,16 @@ export interface ClusterOptions {
   readonly fresh: Millis;
   /** Something changed that a decision may depend on. */
   readonly onChange: () => void;
+  /** A pod or a StatefulSet of this processor came, changed or went. */
+  readonly onMember?: (processorId: string) => void;
   /** Whether all of it can be watched. */
   readonly onHealth: (healthy: boolean) => void;
 }
 
 interface Caches {
   readonly nodes: KubeCache<NodeEntry>;
-  readonly pods: KubeCache<Member>;
-  readonly sets: KubeCache<Member>;
+  readonly pods: KubeCache<LivePod>;
+  readonly sets: KubeCache<LiveSet>;
   readonly members: Members;
   readonly leases: LeaseReader;
 }
@@ -94,6 +105,9 @@ export function createCluster(options: ClusterOptions): Cluster {
       // Where no snapshot was ever taken, as on an instance that does not lead, this machine's clock is good enough to show.
       return entry === undefined ? null : conditionOf(entry, caches.leases, last ?? { at: clock.now(), monotonic: clock.monotonic() });
     },
+    live: (processorId) => (areMembersFresh(caches, options) ? caches.members.of(processorId) : null),
+    utilization: () => utilization(caches.nodes.items.values(), caches.pods.items.values()),
+    orphans: () => (areMembersFresh(caches, options) ? caches.members.orphans() : null),
     synced: async (limit) => {
       const end = clock.monotonic() + limit;
       while (all.some((cache) => cache.aliveAt() === null)) {
@@ -118,7 +132,7 @@ function signEvery(fresh: Millis): Millis {
 const syncPoll = millis(20);
 
 function createCaches(options: ClusterOptions): Caches {
-  const { client, clock, random, log, siteLabel, onChange, onHealth } = options;
+  const { client, clock, random, log, siteLabel, onChange, onMember, onHealth } = options;
   const health = sumOf(['nodes', 'pods', 'sets'], onHealth);
   const cache = <T>(name: 'nodes' | 'pods' | 'sets', given: { readonly path: string; readonly labelSelector: string; readonly metadataOnly: boolean; readonly read: (object: KubeObject, before: T | null) => T; readonly onChange: (before: T | null, after: T | null) => void }): KubeCache<T> =>
     createKubeCache({
@@ -135,22 +149,32 @@ function createCaches(options: ClusterOptions): Caches {
     read: (object, before) => readNode(object, before, { now: clock.monotonic(), siteLabel }),
     onChange: (before, now) => { if (differs(before, now)) onChange(); },
   });
-  const pods = cache<Member>('pods', {
-    path: '/api/v1/pods', labelSelector: ours, metadataOnly: true, read: readPod,
+  const pods = cache<LivePod>('pods', {
+    path: '/api/v1/pods', labelSelector: ours, metadataOnly: false,
+    read: (object, before) => readPod(object, before, clock.monotonic()),
     onChange: (before, now) => {
       members.onPod(before, now);
+      onMember?.((now ?? before)?.processorId ?? '');
       if (now === null) onChange();
     },
   });
-  const sets = cache<Member>('sets', {
-    path: '/apis/apps/v1/statefulsets', labelSelector: ours, metadataOnly: false, read: readStatefulSet,
+  const sets = cache<LiveSet>('sets', {
+    path: '/apis/apps/v1/statefulsets', labelSelector: ours, metadataOnly: false,
+    read: (object, before) => readStatefulSet(object, before, clock.monotonic()),
     onChange: (before, now) => {
       members.onStatefulSet(before, now);
+      onMember?.((now ?? before)?.processorId ?? '');
       if (now?.stopped === true && before?.stopped !== true) onChange();
     },
   });
   const doubtful = (): readonly string[] => [...nodes.items.values()].filter(({ ready }) => ready !== 'true').map(({ name }) => name);
   return { nodes, pods, sets, members, leases: createLeaseReader({ client, clock, log, doubtful }) };
+}
+
+/** Whether what is known of pods and StatefulSets is of now. */
+function areMembersFresh({ pods, sets }: Caches, { clock, fresh }: ClusterOptions): boolean {
+  const [pod, set] = [pods.aliveAt(), sets.aliveAt()];
+  return pod !== null && set !== null && clock.monotonic() - Math.min(pod, set) <= fresh;
 }
 
 /** Told whether all parts are up, when that changes. */
@@ -188,6 +212,12 @@ function lookAt({ nodes, pods, sets, members, leases }: Caches, moment: Moment, 
       if (pod === null || set === null) return unknown('watch-down');
       const at = dated(millis(Math.min(pod, set)), moment);
       return elapsed(at, moment.at) > fresh ? unknown('watch-down') : known(members.pods(placement), at);
+    },
+    bare: () => {
+      const alive = pods.aliveAt();
+      if (alive === null) return unknown('watch-down');
+      const at = dated(alive, moment);
+      return elapsed(at, moment.at) > fresh ? unknown('watch-down') : known(members.bare(), at);
     },
   };
 }

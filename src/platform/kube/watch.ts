@@ -52,7 +52,7 @@ export interface KubeCacheOptions<T> {
 /** Any object, before its reader has looked at the rest of it. */
 export type KubeObject = z.output<typeof objectSchema>;
 
-const objectSchema = z.looseObject({
+export const objectSchema = z.looseObject({
   metadata: z.looseObject({
     name: z.string(),
     namespace: z.string().optional(),
@@ -151,17 +151,21 @@ async function current<T>(options: KubeCacheOptions<T>, state: State<T>, signal:
 }
 
 async function list<T>(options: KubeCacheOptions<T>, state: State<T>, signal: AbortSignal): Promise<string> {
-  const objects: KubeObject[] = [];
+  // Of each page only what is kept of it: whole pods of a large fleet are more than memory has.
+  const listed = new Map<string, T>();
   let at: z.output<typeof listSchema>['metadata'];
   let token: string | undefined;
   do {
     const { metadata, items } = await page(options, { limit: pageSize, continue: token }, signal);
-    objects.push(...(items ?? []).map((item) => objectSchema.parse(item)));
+    for (const item of items ?? []) {
+      const object = objectSchema.parse(item);
+      const key = keyOf(object);
+      listed.set(key, options.read(object, state.items.get(key) ?? null));
+    }
     at = metadata;
     token = at.continue === '' ? undefined : at.continue;
   } while (token !== undefined);
-  const listed = new Set(objects.map(keyOf));
-  for (const object of objects) put(options, state, object);
+  for (const [key, after] of listed) keepOne(options, state, key, after);
   for (const key of [...state.items.keys()]) if (!listed.has(key)) remove(options, state, key);
   alive(options, state);
   return at.resourceVersion;
@@ -212,8 +216,11 @@ function take<T>(options: KubeCacheOptions<T>, state: State<T>, { type, object }
 
 function put<T>(options: KubeCacheOptions<T>, state: State<T>, object: KubeObject): void {
   const key = keyOf(object);
+  keepOne(options, state, key, options.read(object, state.items.get(key) ?? null));
+}
+
+function keepOne<T>(options: KubeCacheOptions<T>, state: State<T>, key: string, after: T): void {
   const before = state.items.get(key) ?? null;
-  const after = options.read(object, before);
   state.items.set(key, after);
   tell(options, before, after);
 }

@@ -32,7 +32,7 @@ describe('since when a node is as it is', () => {
 
 test('a node before its kubelet has spoken is unknown, and what it can give is not known', () => {
   expect(readNode(object({}), null, { now: millis(1), siteLabel: null })).toEqual({
-    name: 'edge-1', uid: 'u1', ready: 'unknown', transition: '', since: 1, taints: [], architecture: null, gpu: null, site: null,
+    name: 'edge-1', uid: 'u1', ready: 'unknown', transition: '', since: 1, taints: [], architecture: null, gpu: null, capacity: null, site: null,
   });
 });
 
@@ -53,14 +53,14 @@ describe('whether the pods of a placement are gone', () => {
   const epoch = 3 as Epoch;
   const revision = 17 as RevisionId;
   const labels = { 'processor-id': id };
-  const pod = (uid: string, of: number | null) => readPod(object({ uid, labels: { ...labels, ...(of === null ? {} : { 'dory.io/epoch': String(of) }) } }));
+  const pod = (uid: string, of: number | null) => readPod(object({ uid, labels: { ...labels, ...(of === null ? {} : { 'dory.io/epoch': String(of) }) } }), null, millis(1));
   /** `replicas`: null leaves it out. */
   const set = (given: { readonly replicas?: number | null; readonly generation?: number; readonly seen?: number; readonly count?: number; readonly epoch?: number; readonly shows?: number }) => {
     const { generation = 2, seen = 2, replicas = 0, count } = given;
     return readStatefulSet(object(
       { uid: 's', generation, labels, annotations: { 'dory.io/epoch': String(given.epoch ?? 3), 'dory.io/revision': String(given.shows ?? revision) } },
       { spec: replicas === null ? {} : { replicas }, status: { observedGeneration: seen, ...(count === undefined ? {} : { replicas: count }) } },
-    ));
+    ), null, millis(1));
   };
   const seen = (sets: readonly ReturnType<typeof set>[], pods: readonly ReturnType<typeof pod>[]): 'present' | 'gone' => {
     const members = createMembers();

@@ -1,0 +1,64 @@
+import type { Millis } from './time.ts';
+
+/** What the cluster shows of one processor: every StatefulSet and every pod with its label, of whatever epoch. */
+export interface LiveProcessor {
+  readonly sets: readonly LiveSet[];
+  readonly pods: readonly LivePod[];
+}
+
+export interface LiveMember {
+  /** The label `processor-id`; empty without one. */
+  readonly processorId: string;
+  /** The label or annotation `dory.io/epoch`; 0 without one, as the pods of the system that ran here before have none. */
+  readonly epoch: number;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly terminating: boolean;
+  /** Since when this process sees it as ready, or as short of pods, as it is now; on its monotonic clock. */
+  readonly since: Millis;
+}
+
+/** One StatefulSet of a placement. */
+export interface LiveSet extends LiveMember {
+  /** The annotation `dory.io/revision`: the decision that it shows; 0 without one. */
+  readonly revision: number;
+  /** How many pods it is to have: 0 or 1. */
+  readonly wanted: number;
+  /** Scaled to 0, and its controller has seen that and counts no pod. */
+  readonly stopped: boolean;
+  /** Its controller has seen it as it is, and counts fewer pods than it wants. */
+  readonly short: boolean;
+  /** The hash of its newest pod template, as its controller names it on pods; null before its controller has seen it as it is. */
+  readonly template: string | null;
+}
+
+/** One pod. */
+export interface LivePod extends LiveMember {
+  /** Null until it is bound to one. */
+  readonly node: string | null;
+  readonly nodeIp: string | null;
+  readonly ready: boolean;
+  /** The hash of the pod template that it was made from; null of one that no StatefulSet made. */
+  readonly template: string | null;
+  /** Restarts of its containers. */
+  readonly restarts: number;
+  /** Null where the cluster names nothing, or it is ready. */
+  readonly trouble: PodTrouble | null;
+  /** Requested of its node: thousandths of a core, and bytes. */
+  readonly cpu: number;
+  readonly memory: number;
+}
+
+/** What keeps a pod from being ready, as the cluster says it. */
+export interface PodTrouble {
+  /**
+   * No node takes it; a container can't be started; a container ended; it did so again and again, and waits to be started; it runs
+   * again, and is not ready yet; the pod as a whole is over.
+   */
+  readonly kind: 'unscheduled' | 'waiting' | 'ended' | 'looping' | 'restarted' | 'over';
+  /** Kubernetes' own: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`, `Evicted`. */
+  readonly reason: string;
+  /** Its words, cut to what a person reads; never what a container wrote. */
+  readonly words: string;
+}
