@@ -1,5 +1,6 @@
 import type { TestProject } from 'vitest/node';
-import { controlPlanePrograms, type ControlPlanePrograms } from './control-plane-build.ts';
+import type { ControlPlanePrograms } from '../../src/cli/demo/control-plane-programs.ts';
+import { controlPlanePrograms } from './control-plane-build.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
