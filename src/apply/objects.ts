@@ -24,12 +24,21 @@ export interface DesiredObject {
   readonly epoch: Epoch | null;
 }
 
+/** One document of the committed tree, without its text: 50,000 texts are not held. */
+export interface DesiredEntry extends Omit<DesiredObject, 'yaml'> {
+  /** Git's name of its file's content, and which document of that it is. */
+  readonly blob: string;
+  readonly place: number;
+  /** The annotation `dory.io/revision`; null without one. */
+  readonly revision: RevisionId | null;
+}
+
 /** Everything of ours that one commit holds. */
 export interface DesiredTree {
   readonly commit: string;
   readonly revision: RevisionId;
   /** By `keyOf`. */
-  readonly objects: ReadonlyMap<string, DesiredObject>;
+  readonly objects: ReadonlyMap<string, DesiredEntry>;
 }
 
 /** An object of the cluster that carries our labels, as the watch shows it. */
@@ -46,6 +55,8 @@ export interface LiveObject {
   readonly owned: Digest | null;
   /** Field managers beside ours, sorted. */
   readonly managers: readonly string[];
+  /** The Application of Argo CD that tracks it; null where none does. */
+  readonly trackedBy: string | null;
   readonly terminating: boolean;
 }
 

@@ -27,6 +27,10 @@ export interface Repository {
   head(): Promise<Head>;
   /** One commit on the remote with exactly these files changed. @throws Failure as `head`, `git-rejected`, and what `leaderCheck` throws */
   publish(request: PublishRequest): Promise<Published>;
+  /** The newest commit of ours, and all that it holds, as far as the remote was last seen or written; asks the remote if it never was. Throws as `head`. */
+  ownTree(): Promise<OwnTree | null>;
+  /** Contents of these blobs of `ownTree`, in this order. @throws Failure `git-corrupt` */
+  readBlobs(names: readonly string[]): Promise<readonly Uint8Array[]>;
   /** Every file of ours in a commit whose path is wanted, by its path. It must have been the head, or its ancestor. */
   readFiles(commit: string, wanted?: (path: string) => boolean): Promise<ReadonlyMap<string, Uint8Array>>;
   /** Repacks the clone where that pays. Runs beside everything else, and by itself after some commits. */
@@ -53,6 +57,12 @@ export interface Head {
 export interface OwnCommit {
   readonly commit: string;
   readonly revision: RevisionId;
+}
+
+/** What a commit of ours holds; what others changed since then is not in it. */
+export interface OwnTree extends OwnCommit {
+  /** Of our folder; paths from the root of the repository. */
+  readonly files: Listing;
 }
 
 export interface ForeignEdits {
@@ -137,6 +147,8 @@ export function openRepository(settings: GitSettings, ports: RepositoryPorts): R
       if (published.kind === 'pushed' && (state.published += 1) % commitsBeforeRepack === 0) void maintain();
       return published;
     },
+    ownTree: () => work((git) => ownTree(state, git)),
+    readBlobs: (names) => work((git) => readBlobs(git, names)),
     readFiles: (commit, wanted = () => true) => work((git) => readFiles(git, commit, wanted)),
     maintain,
     close: async () => {
@@ -236,18 +248,30 @@ async function catchUp(state: State, git: Plumbing, { revision }: PublishRequest
   return null;
 }
 
+async function ownTree(state: State, git: Plumbing): Promise<OwnTree | null> {
+  if (state.known === null || !state.synced) await head(state, git);
+  const { ours = null, foreign = null, files = new Map<string, string>() } = state.known ?? {};
+  if (ours === null) return null;
+  // What is known is what the head shows, which others may have changed since.
+  if (foreign === null) return { ...ours, files: new Map(files) };
+  const own = new Map<string, string>();
+  applyDifferences(own, await git.differences(null, ours.commit));
+  return { ...ours, files: own };
+}
+
 /** So many at a time, so that their contents are not held three times over. */
 const blobsAtOnce = 2000;
 
+async function readBlobs(git: Plumbing, names: readonly string[]): Promise<readonly Uint8Array[]> {
+  const contents: Uint8Array[] = [];
+  for (let i = 0; i < names.length; i += blobsAtOnce) contents.push(...(await git.blobs(names.slice(i, i + blobsAtOnce))));
+  return contents;
+}
+
 async function readFiles(git: Plumbing, commit: string, wanted: (path: string) => boolean): Promise<ReadonlyMap<string, Uint8Array>> {
   const listed = [...(await git.differences(null, commit))].flatMap(([path, blob]) => (blob === null || !wanted(path) ? [] : [{ path, blob: blob.slice(blob.indexOf(':') + 1) }]));
-  const files = new Map<string, Uint8Array>();
-  for (let i = 0; i < listed.length; i += blobsAtOnce) {
-    const some = listed.slice(i, i + blobsAtOnce);
-    const contents = await git.blobs(some.map(({ blob }) => blob));
-    some.forEach(({ path }, n) => files.set(path, contents[n] ?? new Uint8Array()));
-  }
-  return files;
+  const contents = await readBlobs(git, listed.map(({ blob }) => blob));
+  return new Map(listed.map(({ path }, n) => [path, contents[n] ?? new Uint8Array()]));
 }
 
 /** Removing is allowed of whatever lies in our folder; writing, of names that no shell, file system or URL trips over. */

@@ -12,7 +12,7 @@ import type { ChartSettings } from '../render/props.ts';
 import { manifestDiff } from './diff.ts';
 import { operation } from './operation.ts';
 import { inputsOf, type Inputs } from './plan.ts';
-import { quantity } from './quantity.ts';
+import { quantity } from '../model/quantity.ts';
 import { rehearse, type Rehearsed, type RehearsedCommit } from './rehearse.ts';
 import { rehearseLive } from './rehearse-live.ts';
 import { scenarioInput, scenarioOf, withApprovals, type Scenario } from './scenario.ts';

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { simulationPage } from '../../../src/cli/simulate.ts';
 import { Failure } from '../../../src/model/failure.ts';
 import { parseInput, type RawInput } from '../../../src/operator/input.ts';
-import { quantity } from '../../../src/operator/quantity.ts';
+import { quantity } from '../../../src/model/quantity.ts';
 import { simulate, simulateFleet, type Simulation } from '../../../src/operator/simulate.ts';
 import type { Snapshot } from '../../../src/model/snapshot.ts';
 import { fleetOf } from './fleet.ts';

@@ -1,0 +1,152 @@
+import { byText, type Digest, type ProcessorId } from '../model/ids.ts';
+import type { Action, ApplyReason, SkipReason } from './actions.ts';
+import { argoManager } from './live.ts';
+import type { DesiredEntry, DesiredTree, LiveObject } from './objects.ts';
+
+/** An object as it was in sync: our fields, right after this document was applied or found to be applied. */
+export interface Synced {
+  /** Of the committed document. */
+  readonly desired: Digest;
+  /** Of the values of our fields. */
+  readonly owned: Digest | null;
+  /** What the watch shows of an older version is of before. */
+  readonly resourceVersion: number;
+}
+
+/** What is known of the cluster. */
+export interface Inventory {
+  /** Everything that carries our label, by `keyOf`. */
+  readonly objects: ReadonlyMap<string, LiveObject>;
+  /** Whether all that there is of a kind is known now; `absent`: the cluster has no such kind. */
+  knows(kind: KindRef): 'all' | 'not-all' | 'absent';
+}
+
+export type KindRef = Pick<DesiredEntry['ref'], 'apiVersion' | 'kind'>;
+
+export interface ApplyRules {
+  /** Whether what somebody changed of our fields is put back, over whoever owns it now. */
+  readonly drift: 'correct' | 'report';
+  /** Take over what others own, even what Argo CD still tracks. */
+  readonly adopt: boolean;
+}
+
+/** What is to be done about one committed object. The texts are not read yet: of most objects none is needed. */
+export type Finding =
+  | { readonly kind: 'in-sync' }
+  /** `probe`: an object of this name may be there without our label. `migrate`: fields of other managers become ours. */
+  | { readonly kind: 'apply'; readonly entry: DesiredEntry; readonly live: LiveObject | null; readonly force: boolean; readonly why: ApplyReason; readonly probe: boolean; readonly migrate: boolean }
+  /** Nothing is remembered of it: the values of the document have to be compared with those of our fields. */
+  | { readonly kind: 'verify'; readonly entry: DesiredEntry; readonly live: LiveObject }
+  | Extract<Action, { kind: 'skip' }>;
+
+/** Who applied before, and gives way as with `kubectl apply --server-side` and Flux: its fields become ours. */
+const givesWay: ReadonlySet<string> = new Set(['kubectl', 'kubectl-client-side-apply', 'kubectl-create', 'kubectl-replace', 'before-first-apply']);
+
+export interface ComparedWith {
+  readonly inventory: Inventory;
+  readonly synced: ReadonlyMap<string, Synced>;
+  readonly rules: ApplyRules;
+}
+
+/** Of each committed object, in the order of the tree. Pure. */
+export function compare(tree: DesiredTree, facts: ComparedWith): readonly Finding[] {
+  const highest = highestEpochs(facts.inventory.objects.values());
+  return [...tree.objects].map(([key, entry]) => {
+    const seen = entry.processorId === null ? 0 : (highest.get(entry.processorId) ?? 0);
+    if (entry.epoch !== null && seen > entry.epoch) return skip(entry, 'higher-epoch', `the cluster shows epoch ${String(seen)}, this commit has ${String(entry.epoch)}`);
+    const live = facts.inventory.objects.get(key) ?? null;
+    const synced = facts.synced.get(key) ?? null;
+    return live === null ? compareMissing(entry, synced, facts) : compareLive(entry, live, synced, facts.rules);
+  });
+}
+
+/** Of each processor, over everything that the cluster shows of it. */
+export function highestEpochs(objects: Iterable<LiveObject>): ReadonlyMap<ProcessorId, number> {
+  const highest = new Map<ProcessorId, number>();
+  for (const { processorId, epoch } of objects) {
+    if (processorId !== null && epoch !== null) highest.set(processorId, Math.max(highest.get(processorId) ?? 0, epoch));
+  }
+  return highest;
+}
+
+function compareMissing(entry: DesiredEntry, synced: Synced | null, { inventory, rules }: ComparedWith): Finding {
+  const known = inventory.knows(entry.ref);
+  if (known === 'not-all') return skip(entry, 'partial-knowledge', `what there is of ${entry.ref.kind} is not known now`);
+  // Written, and not yet shown by the watch; its deletion would make this be forgotten.
+  if (synced?.desired === entry.digest) return { kind: 'in-sync' };
+  // The names of processors' objects hold a hash of their id: nobody else has them, and if so, fields conflict.
+  return { kind: 'apply', entry, live: null, force: false, why: 'missing', probe: entry.processorId === null && known === 'all' && !rules.adopt, migrate: false };
+}
+
+function compareLive(entry: DesiredEntry, live: LiveObject, synced: Synced | null, rules: ApplyRules): Finding {
+  if (live.terminating) return skip(entry, 'terminating', 'it is being deleted');
+  if (live.trackedBy !== null && !rules.adopt) return skip(entry, 'tracked-by-argocd', `the Application ${live.trackedBy} of Argo CD tracks it`);
+  if (live.owned === null) return adopt(entry, live, rules);
+  const force = rules.drift === 'correct' || rules.adopt;
+  const changed: Finding = { kind: 'apply', entry, live, force, why: 'changed', probe: false, migrate: rules.adopt && live.trackedBy !== null };
+  if (synced === null) return entry.revision === live.revision && !changed.migrate ? { kind: 'verify', entry, live } : changed;
+  if (synced.desired !== entry.digest) return changed;
+  if (synced.owned === live.owned || Number(live.resourceVersion) < synced.resourceVersion) return { kind: 'in-sync' };
+  if (!force) return skip(entry, 'drift-reported', 'somebody changed fields of ours');
+  return { ...changed, why: 'drifted' };
+}
+
+/** It carries our label, and no field of it is ours: somebody else applied it. */
+function adopt(entry: DesiredEntry, live: LiveObject, rules: ApplyRules): Finding {
+  const strangers = live.managers.filter((manager) => !givesWay.has(manager) && !writesStatusOnly.test(manager));
+  if (strangers.length > 0 && !rules.adopt) return skip(entry, 'not-ours', `${strangers.join(', ')} applied it`);
+  return { kind: 'apply', entry, live, force: true, why: 'adopted', probe: false, migrate: true };
+}
+
+/** Controllers of the cluster itself own fields of every object. */
+const writesStatusOnly = /^(?:kube-controller-manager|kubelet|kube-scheduler|kube-apiserver|kwok)/;
+
+/** Managers whose fields become ours when an object is taken over. */
+export function isTakenOver(manager: string): boolean {
+  return givesWay.has(manager) || manager === argoManager;
+}
+
+function skip({ ref }: DesiredEntry, reason: SkipReason, detail: string): Finding {
+  return { kind: 'skip', ref, reason, detail };
+}
+
+export interface PruneRules {
+  /** Objects that may be deleted now, beside those that a later epoch replaces. */
+  readonly budget: number;
+  readonly adopt: boolean;
+  /** Whether a tree without any object of ours may empty the cluster. */
+  readonly allowEmpty: boolean;
+}
+
+/**
+ * What the commit does not have any more. Never on partial knowledge, and never everything. What a later epoch of the same
+ * processor replaces, as every move leaves behind, is no loss and counts against no budget. Pure.
+ */
+export function pruneActions(tree: DesiredTree, inventory: Inventory, rules: PruneRules): readonly Action[] {
+  const epochs = new Map([...tree.objects.values()].flatMap(({ processorId, epoch }) => (processorId === null ? [] : [[processorId, epoch ?? 0] as const])));
+  const leftovers = [...inventory.objects].filter(([key, live]) => !tree.objects.has(key) && isOurs(live, rules)).sort(([a], [b]) => byText(a, b));
+  let budget = rules.budget;
+  return leftovers.map(([, live]): Action => {
+    const epoch = live.processorId === null ? null : (epochs.get(live.processorId) ?? null);
+    const refused = refusePrune(live, epoch, { tree, inventory, rules });
+    if (refused !== null) return { kind: 'skip', ref: live.ref, ...refused };
+    if (epoch !== null) return { kind: 'prune', live };
+    budget -= 1;
+    if (budget >= 0) return { kind: 'prune', live };
+    return { kind: 'skip', ref: live.ref, reason: 'delete-budget', detail: 'more would be deleted at once than apply may delete' };
+  });
+}
+
+/** Others label theirs as ours, as the running system does its pods: what we never applied is not ours to delete. */
+function isOurs({ owned, terminating, trackedBy }: LiveObject, { adopt }: PruneRules): boolean {
+  return !terminating && (owned !== null || (adopt && trackedBy !== null));
+}
+
+/** @param epoch what the commit has of its processor; null: nothing */
+function refusePrune(live: LiveObject, epoch: number | null, { tree, inventory, rules }: { readonly tree: DesiredTree; readonly inventory: Inventory; readonly rules: PruneRules }): { readonly reason: SkipReason; readonly detail: string } | null {
+  if (live.trackedBy !== null && !rules.adopt) return { reason: 'tracked-by-argocd', detail: `the Application ${live.trackedBy} of Argo CD tracks it` };
+  if (tree.objects.size === 0 && !rules.allowEmpty) return { reason: 'delete-budget', detail: 'the commit has no object at all' };
+  if (inventory.knows(live.ref) !== 'all') return { reason: 'partial-knowledge', detail: `what there is of ${live.ref.kind} is not known now` };
+  const isNewer = (live.revision ?? 0) > tree.revision || (epoch !== null && (live.epoch ?? 0) > epoch);
+  return isNewer ? { reason: 'higher-epoch', detail: `revision ${String(live.revision)} put it there, and this commit is revision ${String(tree.revision)}` } : null;
+}

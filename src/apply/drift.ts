@@ -1,0 +1,68 @@
+import type { KubeObject } from '../platform/kube/watch.ts';
+import { appliedValues, isMap, ownedValues } from './fields.ts';
+import { isOurEntry, managersOf, ourValues } from './live.ts';
+
+/** Who changed what of our fields, and when. Values are left out: they may be secret. */
+export interface Drift {
+  /** Field paths, as people write them: `spec.template.spec.containers[processor].image`. Sorted as in the document; at most `mostFields`. */
+  readonly fields: readonly string[];
+  readonly who: readonly Culprit[];
+}
+
+interface Culprit {
+  readonly manager: string;
+  readonly operation: 'Apply' | 'Update';
+  /** RFC 3339 by the server's clock; null where it tells none. */
+  readonly when: string | null;
+}
+
+/** Enough to see what was done. */
+const mostFields = 20;
+
+/** Of an object that was in sync: what the committed document has, and our fields no longer do. */
+export function driftOf(manifest: unknown, object: KubeObject): Drift {
+  const managers = managersOf(object);
+  const fields = [...changedPaths(appliedValues(manifest), ourValues(object, managers) ?? {}, [])];
+  // Who owns one of these fields now; a field that was removed is owned by nobody.
+  const who = managers.filter((entry) => !isOurEntry(entry) && fields.some((path) => has(ownedValues(object, entry.fields), path)));
+  return { fields: fields.slice(0, mostFields).map(shown), who: who.map(({ manager, operation, time }) => ({ manager, operation, when: time })) };
+}
+
+/** Steps from the root: names of fields, and items of a list by their name. */
+type Path = readonly (string | { readonly item: string })[];
+
+function* changedPaths(wanted: unknown, found: unknown, path: Path): Generator<Path> {
+  if (isMap(wanted) && isMap(found) && Object.keys(wanted).length > 0) {
+    for (const [name, value] of Object.entries(wanted)) yield* changedPaths(value, found[name], [...path, name]);
+    return;
+  }
+  if (isNamedList(wanted) && isNamedList(found)) {
+    for (const item of wanted) yield* changedPaths(item, itemOf(found, item.name), [...path, { item: item.name }]);
+    return;
+  }
+  if (JSON.stringify(wanted) !== JSON.stringify(found)) yield path;
+}
+
+type Named = Readonly<Record<string, unknown>> & { readonly name: string };
+
+function isNamedList(value: unknown): value is readonly Named[] {
+  return Array.isArray(value) && value.length > 0 && value.every((item) => isMap(item) && typeof item['name'] === 'string');
+}
+
+function itemOf(list: readonly Named[], name: string): Named | undefined {
+  return list.find((item) => item.name === name);
+}
+
+function has(values: unknown, path: Path): boolean {
+  let at = values;
+  for (const step of path) {
+    if (typeof step === 'string') at = isMap(at) ? at[step] : undefined;
+    else at = isNamedList(at) ? itemOf(at, step.item) : undefined;
+    if (at === undefined) return false;
+  }
+  return true;
+}
+
+function shown(path: Path): string {
+  return path.map((step, n) => (typeof step === 'string' ? `${n === 0 ? '' : '.'}${step}` : `[${step.item}]`)).join('');
+}
