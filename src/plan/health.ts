@@ -3,7 +3,7 @@ import type { Evidence, ReasonCode } from '../model/reasons.ts';
 import type { NodeCondition, NodeSignals, NodeVerdict, Verdict } from '../model/snapshot.ts';
 import { after, earliest, elapsed, justAfter, millis, type Instant, type Millis } from '../model/time.ts';
 import { flapsAfter, flapsAt, isFailed, steadyWindow } from './flaps.ts';
-import { heartbeatColumn, kubernetesColumn, signalEvidence, type HeartbeatColumn, type KubernetesColumn, type SignalFacts } from './signals.ts';
+import { heartbeatColumn, kubernetesColumn, signalEvidence, type HeartbeatColumn, type KubernetesColumn, type NobodyBeats, type SignalFacts } from './signals.ts';
 
 /**
  * The verdict on one edge node, from its heartbeats and its condition in Kubernetes.
@@ -21,8 +21,9 @@ import { heartbeatColumn, kubernetesColumn, signalEvidence, type HeartbeatColumn
  * `silent`, `detached`, `lost`: failed; processors leave. A failed verdict ends only by a sign of life: while the facts can't
  * tell, it stays as it is, but is not `sure`, and nothing more leaves on account of it. `unknown`: facts are missing, or don't
  * suffice yet; nothing moves from there or to it. A sign of life is a fresh heartbeat; and Ready=True, unless heartbeats
- * contradict it. Beside Ready=Unknown or False only a beat that is younger than that condition is one: the last beats of a
- * dead node are no writer that lives. What was never healthy and holds nothing can't be lost: it is unknown.
+ * contradict it. Of a silent node Ready is no news: it was Ready all the time, and would take its processors in only to lose them
+ * again. It is tried once more after the longest window, or when a person has acknowledged its failures. Beside Ready=Unknown or
+ * False only a beat that is younger than that condition is one: the last beats of a dead node are no writer that lives. What was never healthy and holds nothing can't be lost: it is unknown.
  * `decommissioned` is the operator's word and ends with it. `since` is the start of the unbroken verdict.
  */
 export interface NodeHealth extends NodeVerdict {
@@ -92,18 +93,24 @@ function judge(facts: Case): Finding {
 }
 
 function whileReady(facts: Case): Finding {
-  const { beats, signals: { recorded } } = facts;
+  const { beats } = facts;
   switch (beats.state) {
     case 'fresh': return alive(facts, 'heartbeat-fresh');
     case 'stale': return failed(facts, 'silent', 'node-silent');
-    case 'none': {
-      // That a silent node has only stopping pods left is no sign of life: they were told to fall silent.
-      const toldToBeSilent = recorded?.verdict === 'silent' && beats.why === 'stopping';
-      return toldToBeSilent ? untold(facts, 'beats-not-expected', { why: nobody[beats.why] }) : alive(facts, 'kubernetes-ready');
-    }
+    case 'none': return stillSilent(facts, beats.why) ?? alive(facts, 'kubernetes-ready');
     case 'blind': return untold(facts, 'intake-down', { detail: beats.detail });
     case 'pending': return stillStarting(facts) ? returning(facts, false) : untold(facts, 'not-yet-stale');
   }
+}
+
+/** That nobody on a silent node is expected to beat any more is no sign of life; null where it was not silent, or may be tried again. */
+function stillSilent(facts: Case, why: NobodyBeats): Finding | null {
+  const { signals: { recorded }, policy, at } = facts;
+  if (recorded?.verdict !== 'silent') return null;
+  const still = untold(facts, 'beats-not-expected', { why: nobody[why] });
+  if (why === 'stopping' || why === 'starting') return still;
+  const again = after(recorded.since, policy.longestWindow);
+  return recorded.flaps === 0 || at >= again ? null : { ...still, wakeAt: earliest(still.wakeAt, again) };
 }
 
 /** The kubelet is back, and its agents have not beaten since: they are given the threshold. */
@@ -129,7 +136,7 @@ function whileNotReady(facts: Case, since: Instant): Finding {
 }
 
 /** Not ready, and no heartbeat to be missed. */
-function byClusterAlone(facts: Case, since: Instant, why: 'unheard' | 'empty' | 'starting' | 'stopping'): Finding {
+function byClusterAlone(facts: Case, since: Instant, why: NobodyBeats): Finding {
   const { signals: { heartbeat, recorded }, policy, at, intake } = facts;
   const evidence = { thresholdMs: policy.notReadyGrace, heartbeats: nobody[why] };
   const inGrace = elapsed(since, at) <= policy.notReadyGrace;

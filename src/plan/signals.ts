@@ -22,7 +22,7 @@ export type HeartbeatColumn =
   | { readonly state: 'blind'; readonly detail: string };
 
 /** `unheard`: it never sent one. `empty`: nothing runs there. `starting`: what runs there is not due yet. `stopping`: it was told to stop. */
-type NobodyBeats = 'unheard' | 'empty' | 'starting' | 'stopping';
+export type NobodyBeats = 'unheard' | 'empty' | 'starting' | 'stopping';
 
 /**
  * Kubernetes: `ready`; `grace`: Ready=False for no longer than its grace; `not-ready`: longer, or Ready=Unknown, which comes

@@ -28,12 +28,13 @@ interface Told {
   kubernetes?: Observed<NodeCondition>;
   recorded?: Verdict | null;
   recordedAgo?: number;
+  flaps?: number;
   occupants?: readonly Occupant[];
   intake?: Intake;
 }
 
-function judge({ beat = 3, kubernetes = unknown('not-configured'), recorded = 'healthy', recordedAgo = 3_600, occupants = [occupant()], intake = covered }: Told) {
-  const before: RecordedVerdict | null = recorded === null ? null : { verdict: recorded, since: ago(recordedAgo), flaps: 1 };
+function judge({ beat = 3, kubernetes = unknown('not-configured'), recorded = 'healthy', recordedAgo = 3_600, flaps = 1, occupants = [occupant()], intake = covered }: Told) {
+  const before: RecordedVerdict | null = recorded === null ? null : { verdict: recorded, since: ago(recordedAgo), flaps };
   const facts: HealthFacts = {
     node, at, intake, policy: testPolicy, occupants: () => occupants,
     signals: { nodeId: node.id, heartbeat: beat === null ? unknown('never-reported') : known(null, ago(beat)), kubernetes, recorded: before },
@@ -100,13 +101,21 @@ describe('a failed verdict', () => {
   it.each<[Verdict, Told]>([
     ['lost', { beat: 3 }], ['lost', { beat: 61, kubernetes: says('true', 5) }], ['lost', { ...beats.empty, kubernetes: clusters.ready }],
     ['detached', { beat: 3, kubernetes: says('true', 5) }], ['detached', { beat: 61, kubernetes: says('true', 5) }],
-    ['silent', { beat: 3, kubernetes: clusters.ready }], ['silent', { ...beats.empty, kubernetes: clusters.ready }],
+    ['silent', { beat: 3, kubernetes: clusters.ready }],
   ])('%s ends by a sign of life', (recorded, told) => {
     expect(judge({ ...told, recorded })).toMatchObject({ verdict: 'returning', flaps: 1, since: at });
   });
 
-  it('silent does not end because those who are told to stop do so', () => {
-    expect(judge({ ...beats.stopping, kubernetes: clusters.ready, recorded: 'silent' })).toMatchObject({ verdict: 'silent', sure: false });
+  it.each(['stopping', 'starting', 'empty'] as const)('silent does not end because nobody has to beat: %s', (why) => {
+    expect(judge({ ...beats[why], kubernetes: clusters.ready, recorded: 'silent' })).toMatchObject({ verdict: 'silent', reason: 'beats-not-expected', sure: false });
+  });
+
+  it('silent on a node that is empty is tried again after the longest window, or when a person acknowledged it', () => {
+    const empty = (told: Told) => judge({ ...beats.empty, kubernetes: clusters.ready, recorded: 'silent', ...told });
+    const longest = testPolicy.longestWindow / 1000;
+    expect(empty({ recordedAgo: longest - 1 })).toMatchObject({ verdict: 'silent', wakeAt: at + 1_000 });
+    expect(empty({ recordedAgo: longest })).toMatchObject({ verdict: 'returning' });
+    expect(empty({ flaps: 0 })).toMatchObject({ verdict: 'returning' });
   });
 
   it('counts once, however it changes its kind', () => {
