@@ -185,7 +185,7 @@ export interface ProcessorPolicy {
   readonly targets: readonly ('failover-target' | 'managed')[];
   /** On a detached node, whose writer lives: move it, behind a fence; or leave it. */
   readonly writerAlive: 'move' | 'hold';
-  /** On a lost node, whose agent never proved that it honours leases: replace it after the threshold, or leave it. */
+  /** Whether the silence, or the word, of an agent that never proved that it honours leases may be taken for its end: replace it then, or leave it. */
   readonly unfenced: 'replace' | 'hold';
   /** State that stays on the node: don't leave without it, or start without it. */
   readonly stateLoss: 'refuse' | 'accept';

@@ -17,7 +17,7 @@ import type { World } from './world.ts';
  *   silent        no lease is known, and no kubelet that answers says that it runs
  *
  * Silence, and the word, of an agent that knows no leases are no proof for certain: it may only be cut off, and what ended by itself
- * its kubelet starts anew. A move that rests on them says that it is `unfenced`, as one off a lost node does.
+ * its kubelet starts anew. A move that rests on them says that it is `unfenced`, as one off a lost node does; policy may hold it.
  *
  * A stop that no commit carries yet was told to nobody, so nothing that looks like its end is one: with the Git host down,
  * no live writer is replaced. Time counts only while a beat, or a lease, would have been stored.
@@ -35,8 +35,17 @@ export interface Leaving {
   readonly source: NodeHealth | null;
 }
 
+type FencePolicy = Pick<ProcessorPolicy, 'unfenced'>;
+
+/** A stop that a commit carries. */
+interface PublishedStop extends Leaving {
+  readonly signals: AgentSignals;
+  readonly publishedAt: Instant;
+  readonly policy: FencePolicy;
+}
+
 /** Of a placement that is stopping. */
-export function stopFence(leaving: Leaving): Proof {
+export function stopFence(leaving: Leaving, policy: FencePolicy): Proof {
   const { world: { snapshot }, placement } = leaving;
   const signals = agentOf(leaving);
   if (signals === null) {
@@ -47,17 +56,17 @@ export function stopFence(leaving: Leaving): Proof {
   if (signals.confirmed !== null && signals.confirmed.at >= placement.since) return passed('fence-confirmed', { target, by: signals.confirmed.by });
   if (signals.publishedAt === null) return waiting('waiting-for-fence', { target, waitedMs }, null);
   // What was said of an earlier stop of the same epoch, taken back since, proves nothing.
-  if (signals.acknowledgedAt !== null && signals.acknowledgedAt >= placement.since) {
+  if (signals.acknowledgedAt !== null && signals.acknowledgedAt >= placement.since && isEnough(signals, policy)) {
     return passed('fence-acknowledged', { target, waitedMs: elapsed(placement.since, signals.acknowledgedAt), ...uncertain(signals) });
   }
   if (podsAreGone(leaving, signals, signals.publishedAt)) return passed('fence-pods-gone', { target, waitedMs });
-  return byTime(leaving, signals, signals.publishedAt);
+  return byTime({ ...leaving, signals, publishedAt: signals.publishedAt, policy });
 }
 
 /** What time alone can prove; and for what it can't within the bound, a person is called. */
-function byTime(leaving: Leaving, signals: AgentSignals, publishedAt: Instant): Proof {
-  const { world: { snapshot: { at, policy } }, placement } = leaving;
-  const found = silenceOf(leaving, signals, publishedAt);
+function byTime(stop: PublishedStop): Proof {
+  const { world: { snapshot: { at, policy } }, placement, publishedAt } = stop;
+  const found = silenceOf(stop);
   if (found.passed || found.needsPerson) return found;
   const waitedMs = elapsed(publishedAt, at);
   if (waitedMs <= policy.fenceBound) return { ...found, wakeAt: earliest(found.wakeAt, justAfter(publishedAt, policy.fenceBound)) };
@@ -66,8 +75,8 @@ function byTime(leaving: Leaving, signals: AgentSignals, publishedAt: Instant): 
 }
 
 /** The lease of an agent that has one, the silence of one that has none. */
-function silenceOf(leaving: Leaving, signals: AgentSignals, publishedAt: Instant): Proof {
-  const { world: { snapshot }, placement, workload } = leaving;
+function silenceOf(stop: PublishedStop): Proof {
+  const { world: { snapshot }, placement, workload, signals, publishedAt } = stop;
   const { at, intake, policy } = snapshot;
   const target = targetName(placement.target);
   const stopping = { target, waitedMs: elapsed(placement.since, at) };
@@ -77,8 +86,9 @@ function silenceOf(leaving: Leaving, signals: AgentSignals, publishedAt: Instant
     const overMs = elapsed(lease, intake.until);
     return overMs > 0 ? passed('fence-lease-over', { target, overMs }) : waiting('waiting-for-fence', stopping, soonAfter(at, justAfter(lease, millis(0))));
   }
-  if (kubeletMayRunIt(leaving, signals)) return waiting('waiting-for-fence', stopping, null);
+  if (kubeletMayRunIt(stop)) return waiting('waiting-for-fence', stopping, null);
   if (signals.lastBeatAt === null) return { ...waiting('fence-unheard', stopping, null), needsPerson: true };
+  if (!isEnough(signals, stop.policy)) return unfencedHeld(target);
   const since = latest(latest(signals.lastBeatAt, publishedAt), intake.since);
   const needed = millis(Math.max(policy.heartbeatStale, stopTime(snapshot, workload)));
   const silentMs = elapsed(since, intake.until);
@@ -89,7 +99,7 @@ function silenceOf(leaving: Leaving, signals: AgentSignals, publishedAt: Instant
  * Of an active placement on a lost node: neither its agent nor its kubelet can be told to stop. One that honours leases
  * stops by itself. Of all others only the threshold is known, and policy says whether that is enough: then it is `unfenced`.
  */
-export function lossFence(leaving: Leaving, source: NodeHealth, { unfenced }: Pick<ProcessorPolicy, 'unfenced'>): Proof {
+export function lossFence(leaving: Leaving, source: NodeHealth, { unfenced }: FencePolicy): Proof {
   const { world: { snapshot }, placement, workload } = leaving;
   const { at, intake, policy } = snapshot;
   const node = source.node.name;
@@ -110,7 +120,7 @@ export function lossFence(leaving: Leaving, source: NodeHealth, { unfenced }: Pi
     const evidence = { node, staleMs: elapsed(silentSince, intake.until), thresholdMs: policy.heartbeatStale };
     return waiting('not-yet-stale', evidence, soonAfter(at, justAfter(silentSince, policy.heartbeatStale)));
   }
-  if (unfenced === 'hold') return { ...waiting('unfenced-held', { node }, null), needsPerson: true };
+  if (unfenced === 'hold') return unfencedHeld(node);
   return { passed: true, evidence: { unfenced: true } };
 }
 
@@ -137,6 +147,15 @@ function stopTime({ policy }: Snapshot, { shutdownTimeoutSec }: Workload): Milli
   return millis(shutdownTimeoutSec * 1000 + policy.fenceMargin);
 }
 
+/** Whether the silence, or the word, of this agent may be taken for its end. */
+function isEnough({ leaseUntil }: AgentSignals, { unfenced }: FencePolicy): boolean {
+  return leaseUntil !== null || unfenced === 'replace';
+}
+
+function unfencedHeld(node: string): Proof {
+  return { ...waiting('unfenced-held', { node }, null), needsPerson: true };
+}
+
 function uncertain({ leaseUntil }: AgentSignals): Evidence {
   return leaseUntil === null ? { unfenced: true } : {};
 }
@@ -147,7 +166,7 @@ function podsAreGone({ placement, source }: Leaving, { pods }: AgentSignals, pub
 }
 
 /** The cluster is asked for its pods, and no kubelet is known to be cut off: it is for the pods to be gone. */
-function kubeletMayRunIt({ placement, source }: Leaving, { pods }: AgentSignals): boolean {
+function kubeletMayRunIt({ placement, source, signals: { pods } }: PublishedStop): boolean {
   if (!pods.known) return pods.because === 'watch-down';
   if (placement.target.kind === 'managed' || source === null) return true;
   return source.kubernetes.state !== 'not-ready' && source.kubernetes.state !== 'none';

@@ -185,7 +185,7 @@ function whyItLeaves(subject: Subject, current: Placement, source: NodeHealth | 
 /** A stop that nobody can have heard, on a node that is lost since, is none. */
 function proofOfStop(subject: Subject, current: Placement, source: NodeHealth | null): Proof {
   const stop = leaving(subject, current);
-  const proof = stopFence(stop);
+  const proof = stopFence(stop, subject.policy);
   if (proof.passed || source?.verdict !== 'lost' || !source.sure) return proof;
   const signals = agentOf(stop);
   const heard = typeof signals?.publishedAt === 'number' && typeof signals.lastBeatAt === 'number';

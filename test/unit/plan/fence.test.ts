@@ -35,15 +35,16 @@ function leaving({ agent = {}, intake = covered, kubelet = 'not-ready', managed 
 }
 
 const outcome = (proof: ReturnType<typeof stopFence>): unknown => (proof.passed ? (proof.evidence['fence'] ?? 'unfenced') : `${proof.reason}${proof.needsPerson ? ' (person)' : ''}`);
-const stop = (told: Told): unknown => outcome(stopFence(leaving(told)));
+const stop = (told: Told, unfenced: 'replace' | 'hold' = 'replace'): unknown => outcome(stopFence(leaving(told), { unfenced }));
 const loss = (told: Told, unfenced: 'replace' | 'hold' = 'replace'): unknown => {
   const given = leaving(told);
   return outcome(lossFence(given, given.source, { unfenced }));
 };
 const certain = (told: Told): boolean => {
-  const proof = stopFence(leaving(told));
+  const proof = stopFence(leaving(told), replace);
   return proof.passed && proof.evidence['unfenced'] !== true;
 };
+const replace = { unfenced: 'replace' } as const;
 const gone = { pods: known('gone' as const, at) };
 const present = { pods: known('present' as const, at) };
 
@@ -91,10 +92,21 @@ describe('a stop', () => {
     expect(stop(told)).toBe(expected);
   });
 
+  test.each<[string, Told, unknown]>([
+    ['its silence', { agent: { lastBeatAt: ago(600) } }, 'unfenced-held (person)'],
+    ['its word', { agent: { acknowledgedAt: ago(100) } }, 'unfenced-held (person)'],
+    ['its word, while its kubelet has its pod still', { agent: { ...present, acknowledgedAt: ago(100) }, kubelet: 'ready' }, 'waiting-for-fence'],
+    ['pods that are gone', { agent: { ...gone, acknowledgedAt: ago(100) }, kubelet: 'ready' }, 'fence-pods-gone'],
+    ['a person\'s word', { agent: { confirmed: { at: ago(100), by: 'ann' } } }, 'fence-confirmed'],
+    ['the word of an agent that knows leases', { agent: { acknowledgedAt: ago(100), leaseUntil: ago(1) } }, 'fence-acknowledged'],
+  ])('of an agent without a lease, where policy holds such processors: %s', (_, told, expected) => {
+    expect(stop(told, 'hold')).toBe(expected);
+  });
+
   it('comes back when time alone may prove it', () => {
-    expect(stopFence(leaving({ agent: { lastBeatAt: ago(50) } }))).toMatchObject({ wakeAt: at + 10_000 });
-    expect(stopFence(leaving({ agent: { leaseUntil: ago(10) } }))).toMatchObject({ wakeAt: at + 30_001 });
-    expect(stopFence(leaving({ agent: { ...present, publishedAt: ago(290) }, kubelet: 'ready' }))).toMatchObject({ wakeAt: at + 10_001 });
+    expect(stopFence(leaving({ agent: { lastBeatAt: ago(50) } }), replace)).toMatchObject({ wakeAt: at + 10_000 });
+    expect(stopFence(leaving({ agent: { leaseUntil: ago(10) } }), replace)).toMatchObject({ wakeAt: at + 30_001 });
+    expect(stopFence(leaving({ agent: { ...present, publishedAt: ago(290) }, kubelet: 'ready' }), replace)).toMatchObject({ wakeAt: at + 10_001 });
   });
 });
 
