@@ -26,7 +26,7 @@ const fields = {
   targets: z.array(oneOf('failover-target', 'managed'), { error: 'give a list of failover-target, managed' }).min(1, { error: 'give at least one target' }).max(2)
     .describe('Where it goes, in this order: failover-target, managed.'),
   writerAlive: oneOf('move', 'hold').describe('When its node is not ready and its agent beats: move it behind a fence, or leave it.'),
-  unfenced: oneOf('replace', 'hold').describe('When its node is lost, and its agent never proved that it honours leases: replace it, or leave it.'),
+  unfenced: oneOf('replace', 'hold').describe('Whether the silence, or the word, of its agent may be taken for its end, if that never proved that it honours leases: replace it then, or leave it.'),
   stateLoss: oneOf('refuse', 'accept').describe('State that stays on the node: never leave without it, or start without it.'),
   priority: z.int({ error: priorityError }).min(-1000, { error: priorityError }).max(1000, { error: priorityError }).describe('Higher goes first where failovers are slowed down.'),
 };

@@ -99,7 +99,7 @@ const failover = z.strictObject({
   failbackWindow: dailyWindow().nullable().describe('Time of day in UTC in which processors go home, such as 02:00-04:00.'),
   targets: listOf('failover-target', 'managed').describe('Where processors of a failed node go, in this order.'),
   writerAlive: oneOf('move', 'hold').describe('When a node is not ready and its agents beat: move its processors behind a fence, or leave them.'),
-  unfenced: oneOf('replace', 'hold').describe('When a node is lost, and an agent never proved that it honours leases: replace it, or leave it.'),
+  unfenced: oneOf('replace', 'hold').describe('Whether the silence, or the word, of an agent that never proved that it honours leases may be taken for its end: replace it then, or leave it.'),
   stateLoss: oneOf('refuse', 'accept').describe('State that stays on the node: never leave without it, or start without it.'),
 });
 

@@ -202,10 +202,9 @@ describe('in every world', () => {
           const agent = snapshot.agents.find((each) => each.processorId === processorId && each.epoch === before.epoch);
           if (before.phase === 'active') expect(verdictOf(before.target)).toBe('lost');
           // Its word or its silence is a fence, and no certain one.
-          if (isUnfenced(change)) expect(agent?.leaseUntil ?? null).toBeNull();
+          if (isUnfenced(change)) expect([agent?.leaseUntil ?? null, script.policy.unfenced]).toEqual([null, 'replace']);
           if (evidence['fence'] === undefined) {
             expect(verdictOf(before.target)).toBe('lost');
-            expect(script.policy.unfenced).toBe('replace');
             expect(snapshot.at - (agent?.lastBeatAt ?? 0)).toBeGreaterThan(60_000);
             continue;
           }
