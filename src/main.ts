@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { exitCodes } from './cli/exit-codes.ts';
 import { runCli } from './cli/program.ts';
 
 /** The composition root: the only file that sees the process. */
@@ -11,7 +12,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 
-process.exitCode = await runCli(process.argv.slice(2), {
+const code = await runCli(process.argv.slice(2), {
   env: process.env,
   cwd: process.cwd(),
   signal: stop.signal,
@@ -22,3 +23,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
     color: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
   },
 });
+process.exitCode = code;
+// Whatever it waited for is not waited for.
+if (code === exitCodes.interrupted) process.exit();

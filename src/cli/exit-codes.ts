@@ -9,6 +9,8 @@ export const exitCodes = {
   /** Something is held until a person acts, or waits for an approval. */
   held: 4,
   notLeader: 5,
+  /** Ctrl-C, or SIGTERM, while an answer was waited for: as shells say it. */
+  interrupted: 130,
 } as const;
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];

@@ -14,6 +14,7 @@ import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
 import { painter, render, type Column, type Format, type Paint } from './output.ts';
 import { settingsOf, withRuntime } from './runtime.ts';
 import { askServer, serverOf, type Server, type ServerFlags } from './server-client.ts';
+import { untilStopped } from './until-stopped.ts';
 import { watchList, watchPage, type Watch } from './watch.ts';
 
 /** An operation as a command: named as it is, with the members of its input as flags. */
@@ -80,7 +81,9 @@ export function listCommand<Input extends z.ZodObject, Item>(program: Command, c
       return;
     }
     const items = await look();
-    context.terminal.out(render(flags.output, items, columns, items));
+    // As kubectl does: who counts lines, or takes words from them, gets none.
+    if (items.length === 0 && (flags.output === 'table' || flags.output === 'wide')) context.terminal.err('No resources found.\n');
+    else context.terminal.out(render(flags.output, items, columns, items));
     context.exit(list.exit?.({ items, continue: null }) ?? exitCodes.ok);
   });
 }
@@ -121,7 +124,7 @@ function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
   }
   given.options?.(command);
   formatOption(command);
-  if (given.watched !== undefined) command.option('-w, --watch', 'go on, and print what changes');
+  if (given.watched !== undefined) command.option('-w, --watch', 'go on, and print what changes; looks every 2 s');
   if (operation.changesState) command.option('--by <name>', 'who does it; a server knows by the token', accountName());
   command.option('--server <url>', 'ask this server instead of the database (DORY_SERVER); the token comes from DORY_TOKEN');
   command.option('--token-file <file>', 'file with the token for the server (DORY_TOKEN_FILE)');
@@ -132,10 +135,20 @@ function operationCommand<Input extends z.ZodObject, Output extends z.ZodType>(
     const input = { ...given.input?.(flags), ...inputOf(operation.input, positional, command.processedArgs, flags) };
     // Before anything is opened.
     parseInput(operation.input, firstPage(input));
-    if (given.fleet !== undefined && flags.fleet !== undefined) return onFleetFile(context, command, { ...given, fleet: given.fleet }, (ask) => act(ask, input, flags));
-    const server = await serverOf(context, flags);
-    await (server === null ? onDatabase(context, command, operation, (ask) => act(ask, input, flags)) : act(onServer(server, operation, command), input, flags));
+    const answered = ask(context, command, given, (asked) => act(asked, input, flags));
+    // What watches ends by itself; who waits for an answer waits no longer.
+    await (flags.watch === true ? answered : untilStopped(context.signal, answered));
   });
+}
+
+/** On a fleet file, on a server, or on the database, as the flags say. */
+async function ask<Input extends z.ZodObject, Output extends z.ZodType>(
+  context: CliContext, command: Command, { operation, fleet }: Pick<CommandBase<Input, Output>, 'operation' | 'fleet'>, use: (ask: Ask) => Promise<void>,
+): Promise<void> {
+  const flags = command.opts<ServerFlags & { readonly fleet?: string }>();
+  if (fleet !== undefined && flags.fleet !== undefined) return onFleetFile(context, command, { operation, fleet }, use);
+  const server = await serverOf(context, flags);
+  return server === null ? onDatabase(context, command, operation, use) : use(onServer(server, operation, command));
 }
 
 async function onDatabase(context: CliContext, command: Command, operation: Operation, use: (ask: Ask) => Promise<void>): Promise<void> {

@@ -30,12 +30,17 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
 export function render<Row>(format: Format, document: unknown, columns: readonly Column<Row>[], rows: readonly Row[]): string {
   if (format === 'json') return `${JSON.stringify(document, null, 2)}\n`;
   if (format === 'yaml') return stringify(document);
-  return rows.length === 0 ? 'No resources found.\n' : table(columns, rows, format);
+  return table(columns, rows, format);
 }
 
-/** Names come from a database that others write: what a terminal would obey is shown as text instead. */
+/** Names come from a database that others write: what a terminal would obey is shown as text instead. Of one line. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** The same of several lines. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
 }
 
 const codes = { red: 31, green: 32, yellow: 33, cyan: 36, bold: 1, dim: 2 } as const;

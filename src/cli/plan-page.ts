@@ -37,9 +37,9 @@ function changeLine(change: Change, document: PlanDocument, paint: Paint): strin
   return `  ${signs[kind]} ${paint(colors[kind], printable(`${kind} ${nameOf(processorId, document)}`))}${printable(` ${where}${epoch}: ${sentence(change.reason, change.evidence)}`)}`;
 }
 
-/** A unified diff in colours. */
+/** A unified diff, with what a terminal would obey as text, in colours. */
 export function paintPatch(patch: string, paint: Paint): string {
-  return patch.split('\n').map((line) => paintLine(line, paint)).join('\n');
+  return patch.split('\n').map((line) => paintLine(printable(line), paint)).join('\n');
 }
 
 function paintLine(line: string, paint: Paint): string {

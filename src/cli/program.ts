@@ -6,6 +6,7 @@ import { demoCommand } from './demo.ts';
 import { exitCodeHelp, exitCodes, type ExitCode } from './exit-codes.ts';
 import { migrateCommand } from './migrate.ts';
 import { operatorCommands } from './operator-commands.ts';
+import { printableLines } from './output.ts';
 import { reconcileCommand } from './reconcile.ts';
 import { renderCommand } from './render.ts';
 import { runCommand } from './run.ts';
@@ -20,10 +21,11 @@ export async function runCli(args: readonly string[], given: Omit<CliContext, 'e
     await program.parseAsync([...args], { from: 'user' });
     return code;
   } catch (thrown) {
+    if (context.signal.aborted && thrown === context.signal.reason) return exitCodes.interrupted;
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.error;
     const error = databaseFailure(thrown);
     if (!(error instanceof Failure)) throw error;
-    context.terminal.err(`dory: ${error.message}\n${error.mend === '' ? '' : `${error.mend}\n`}`);
+    context.terminal.err(`dory: ${printableLines(error.message)}\n${error.mend === '' ? '' : `${printableLines(error.mend)}\n`}`);
     return codeOf(error);
   }
 }

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { repairEpochs } from '../operator/repair.ts';
 import type { CliContext } from './context.ts';
 import { groupCommand, pageCommand } from './operation-command.ts';
+import { printable } from './output.ts';
 
 export function repairCommands(program: Command, context: CliContext): void {
   groupCommand(program, 'repair', 'what a database lacks that was restored from a backup', ['repair epochs --reason "restored the backup of 3 May" --dry-run']);
@@ -26,17 +27,18 @@ function tell({ applied, git, database, revision, changes, floors, unexplained }
   const outcome = !applied ? 'Nothing was written: this was a dry run.' : revision === null ? 'Repaired; no placement changed.' : `Repaired, as revision ${String(revision)}.`;
   return [
     head,
-    ...limited(changes.map(({ processor, before, after }) => `  ${processor}: ${place(before)} → ${place(after)}\n`)),
-    ...limited(floors.map(({ processor, epoch }) => `  ${processor}: its next placement starts above epoch ${String(epoch)}\n`)),
+    ...limited(changes.map(({ processor, before, after }) => `${processor}: ${place(before)} → ${place(after)}`)),
+    ...limited(floors.map(({ processor, epoch }) => `${processor}: its next placement starts above epoch ${String(epoch)}`)),
     tellUnexplained(unexplained),
     `${outcome}\n`,
   ].join('');
 }
 
 function tellUnexplained(agents: Report['unexplained']): string {
-  return limited(agents.map(({ processor, echoed, shown: known }) => `  ${processor}: an agent echoes epoch ${String(echoed)}, Git shows ${String(known)}: look at it\n`)).join('');
+  return limited(agents.map(({ processor, echoed, shown: known }) => `${processor}: an agent echoes epoch ${String(echoed)}, Git shows ${String(known)}: look at it`)).join('');
 }
 
 function limited(lines: readonly string[]): readonly string[] {
-  return lines.length <= shown ? lines : [...lines.slice(0, shown), `  and ${String(lines.length - shown)} more\n`];
+  const told = lines.slice(0, shown).map((line) => `  ${printable(line)}\n`);
+  return lines.length <= shown ? told : [...told, `  and ${String(lines.length - shown)} more\n`];
 }

@@ -51,7 +51,7 @@ function story({ verdicts, guard, commits }: Simulation, format: 'table' | 'wide
     order: 0,
     lines: [`${printable(`${node} ${verdict}: ${why}`)}${others > 0 ? ` (and ${String(others)} more nodes)` : ''}`],
   }));
-  const states = guard.slice(guard[0]?.state === 'calm' ? 1 : 0).map(({ afterMs, state, why }) => ({ afterMs, order: 1, lines: [`fleet guard ${state}: ${why}`] }));
+  const states = guard.slice(guard[0]?.state === 'calm' ? 1 : 0).map(({ afterMs, state, why }) => ({ afterMs, order: 1, lines: [printable(`fleet guard ${state}: ${why}`)] }));
   const made = commits.map((commit) => ({ afterMs: commit.decidedAfterMs, order: 2, lines: commitLines(commit, format, paint) }));
   return [...seen, ...states, ...made]
     .sort((a, b) => a.afterMs - b.afterMs || a.order - b.order)
@@ -79,7 +79,7 @@ function commitLines({ subject, changes, count, publishedAfterMs, decidedAfterMs
     `${paint('green', printable(`commit ${subject}`))} (pushed after ${span(publishedAfterMs - decidedAfterMs)})`,
     ...listed.map(({ processor, kind, from, to, epoch }) => printable(`             ${kind} ${processor} ${from !== null && to !== null && from !== to ? `${from} → ${to}` : (to ?? from ?? '')}${epoch === null ? '' : ` (epoch ${String(epoch)})`}`)),
     ...(left > 0 ? [`             … and ${String(left)} more`] : []),
-    ...changes.flatMap(({ diff }) => (diff === null ? [] : [paintPatch(diff.split('\n').map(printable).join('\n'), paint)])),
+    ...changes.flatMap(({ diff }) => (diff === null ? [] : [paintPatch(diff, paint)])),
   ];
 }
 

@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { packageRoot } from '../../../src/platform/package-root.ts';
@@ -36,6 +38,22 @@ describe('exit codes', () => {
     expect(both.map(({ out }) => out.includes('applied 0002_dory')).sort()).toEqual([false, true]);
     expect(await shop.here('migrate')).toEqual({ code: 0, out: 'up to date\n', err: '' });
     expect((await shop.here('reconcile', '--once')).code).toBe(0);
+  });
+
+  it('130 where somebody no longer waits for an answer: at once, though the database says nothing', async ({ onTestFinished }) => {
+    const shop = await small(onTestFinished);
+    const silent = createServer((socket) => { socket.on('error', () => undefined).resume(); });
+    onTestFinished(() => new Promise((resolve) => silent.close(() => { resolve(); })));
+    silent.listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const running = shop.start(['status', '--config-db', `postgresql://dory@127.0.0.1:${String(port)}/dory`]);
+    await once(silent, 'connection');
+    const asked = performance.now();
+    running.signal('SIGINT');
+    expect(await running.ended).toEqual({ code: 130, signal: null });
+    // To open a connection may take 10 s.
+    expect(performance.now() - asked).toBeLessThan(8_000);
   });
 
   it('plan ends with 2 where there are changes, else with 0; reconcile with 0 both times', async ({ onTestFinished }) => {

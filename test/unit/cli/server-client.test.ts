@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { z } from 'zod';
+import { exitCodes } from '../../../src/cli/exit-codes.ts';
+import { runCli } from '../../../src/cli/program.ts';
 import { askServer, serverOf } from '../../../src/cli/server-client.ts';
 import { operation } from '../../../src/operator/operation.ts';
 import { temporaryFolder } from '../../support/temp.ts';
@@ -83,6 +85,39 @@ describe('an answer', () => {
     expect(error).toEqual(failed('server-unreachable'));
     expect(String(error)).toContain(gone.host);
     expect(JSON.stringify(error, Object.getOwnPropertyNames(error))).not.toContain('secret');
+  });
+});
+
+describe('a command', () => {
+  async function dory(args: readonly string[], signal = new AbortController().signal): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+    const said = { out: '', err: '' };
+    const terminal = { out: (told: string) => { said.out += told; }, err: (told: string) => { said.err += told; }, color: false };
+    const code = await runCli(args, { ...context({}), terminal, signal });
+    return { code, ...said };
+  }
+
+  it('says on standard error that a list is empty, and nothing where a table would be; machines get their document', async () => {
+    const { url } = await answering(200, '{"items":[],"continue":null}');
+    const { code, out, err } = await dory(['nodes', '--server', url]);
+    expect({ code, out, told: err !== '' }).toEqual({ code: 0, out: '', told: true });
+    expect(await dory(['nodes', '--server', url, '-o', 'json'])).toEqual({ code: 0, out: '[]\n', err: '' });
+  });
+
+  it('shows what a terminal would obey in what the server says', async () => {
+    const { url } = await answering(409, '{"code":"locked","detail":"held by \\u001b[2J","mend":"ask\\u009b2J"}');
+    const { code, err } = await dory(['resume', '--reason', 'x', '--server', url]);
+    expect(code).toBe(exitCodes.error);
+    expect(err).toContain('\\u001b[2J');
+    expect(err).not.toMatch(/[\u001b\u009b]/);
+  });
+
+  it('waits no longer for an answer when it is told to stop', async () => {
+    const stop = new AbortController();
+    const silent = createServer(() => { stop.abort(); });
+    await new Promise<void>((resolve) => { silent.listen(0, '127.0.0.1', resolve); });
+    onTestFinished(() => new Promise((resolve) => { silent.close(() => { resolve(); }); silent.closeAllConnections(); }));
+    const { port } = silent.address() as AddressInfo;
+    expect(await dory(['leader', '--server', `http://127.0.0.1:${String(port)}`], stop.signal)).toEqual({ code: exitCodes.interrupted, out: '', err: '' });
   });
 });
 
