@@ -121,11 +121,16 @@ function answerErrors(app: FastifyInstance, { metrics, log, limits, operator = n
     if (status === 413) return refuse(reply, new Refusal(413, 'body-too-large', `The body is larger than ${String(limits.bodyBytes)} bytes.`));
     if (status < 500) return refuse(reply, new Refusal(status, 'invalid-request', error.message));
     if (refused === 401) void reply.header('www-authenticate', 'Bearer');
-    if (refused !== undefined) return refuse(reply, new Refusal(refused, error.code ?? '', error.message));
+    if (error instanceof Failure && refused !== undefined) return refuse(reply, new Refusal(refused, error.code, withMend(error)));
     log.error({ err: error, method: request.method, path: request.url }, 'a request failed');
     if (!(error instanceof Failure)) return refuse(reply, new Refusal(500, 'internal', 'The request failed; the log says why.'));
     return refuse(reply.header('retry-after', '5'), new Refusal(503, error.code, error.message));
   });
+}
+
+/** The form of the running system has one member for people. */
+function withMend({ message, mend }: Failure): string {
+  return mend === '' ? message : `${message} ${mend}`;
 }
 
 function refuse(reply: FastifyReply, { statusCode, code, message, problems }: Refusal): FastifyReply {
