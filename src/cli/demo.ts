@@ -1,16 +1,20 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { Pool } from 'pg';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { fleetFileRows, insertStatements } from '../observe/fleet-file-rows.ts';
 import { systemClock } from '../platform/clock.ts';
 import { removeEmbeddedPostgres } from '../platform/embedded-postgres.ts';
+import { silentLog } from '../platform/log.ts';
 import { packageRoot } from '../platform/package-root.ts';
 import { createPool, inTransaction } from '../platform/pg.ts';
 import { systemRandom } from '../platform/random.ts';
 import type { CliContext } from './context.ts';
 import { startDemoCluster } from './demo/cluster.ts';
+import { startDemoKubernetes, type DemoKubernetes } from './demo/kubernetes.ts';
 import { tellStory, type Stage } from './demo/chapters.ts';
 import { createNarrator, Reports, type Narrator } from './demo/story.ts';
 import { localRepository } from './git-settings.ts';
@@ -34,7 +38,11 @@ const pace = {
 } as const;
 const beatEvery = 500;
 
+/** Kubelets that fall silent are missed after 10 s. */
+const clusterPace = { apply: 'ssa', 'failover-not-ready-grace': '2s' } as const;
+
 interface Flags {
+  readonly cluster?: true;
   readonly keep?: true;
   readonly json?: true;
   readonly logLevel: string;
@@ -44,6 +52,7 @@ export function demoCommand(program: Command, context: CliContext): void {
   program
     .command('demo')
     .description('watch the whole story in a minute: a fleet, its first commit, a node that dies, the failover, the way home')
+    .option('--cluster', 'on a real control plane, with --apply=ssa: its programs must be here')
     .option('--keep', 'leave everything running at the end, until Ctrl-C')
     .option('--json', 'one JSON object a line, for machines')
     .addOption(new Option('--log-level <level>', 'what the server logs, to standard error').default('silent'))
@@ -52,14 +61,19 @@ Everything it needs it starts itself, on 127.0.0.1, and removes at the end: a Po
 the HTTP server, and a process for each node that sends heartbeats. With DORY_DATABASE_URL it makes a database of its own
 on that server instead, and drops it.
 
+With --cluster it starts etcd, an API server, controllers, a scheduler and kwok as well (from KUBEBUILDER_ASSETS, the PATH, or
+what \`npm run test:cluster\` built), applies the commits by itself, and moves pods from node to node.
+
 Examples:
   dory demo
+  dory demo --cluster
   dory demo --keep
   DORY_DATABASE_URL=postgresql://postgres@127.0.0.1/postgres dory demo`)
     .action(async (flags: Flags) => {
       const narrator = createNarrator(context.terminal, systemClock, flags.json === true);
       try {
-        await inTemporaryFolder((dataDir) => withDatabase(context, narrator, (env) => play({ ...context, env }, narrator, dataDir, flags)));
+        await inTemporaryFolder((dataDir) => withDatabase(context, narrator, (env) => withKubernetes(context, narrator, { dataDir, flags }, (kubernetes) =>
+          play({ ...context, env }, narrator, { dataDir, flags, kubernetes }))));
       } catch (error) {
         // Ctrl-C ends whatever the story waited for; by now everything that was started has stopped.
         if (!context.signal.aborted) throw error;
@@ -96,21 +110,54 @@ async function withDatabase({ env }: CliContext, narrator: Narrator, use: (env: 
   }
 }
 
-async function play(context: CliContext, narrator: Narrator, dataDir: string, flags: Flags): Promise<void> {
+interface Props {
+  readonly dataDir: string;
+  readonly flags: Flags;
+  /** Null: the agents follow the branch. */
+  readonly kubernetes: DemoKubernetes | null;
+}
+
+async function withKubernetes(context: CliContext, narrator: Narrator, { dataDir, flags }: Pick<Props, 'dataDir' | 'flags'>, use: (kubernetes: DemoKubernetes | null) => Promise<void>): Promise<void> {
+  if (flags.cluster !== true) return use(null);
+  const folder = join(dataDir, 'control-plane');
+  await mkdir(folder);
+  const { nodes, processors } = exampleSchema.parse(parse(await readExample()));
+  const kubernetes = await startDemoKubernetes({
+    env: context.env, folder, clock: systemClock, random: systemRandom, log: silentLog,
+    nodes: nodes.map(({ name }) => name),
+    namespaces: [...new Set(processors.map(({ namespace }) => namespace))].sort(),
+  });
+  try {
+    narrator.say('Started a control plane: etcd, an API server, controllers, a scheduler, and kwok for the kubelets.');
+    await use(kubernetes);
+  } finally {
+    await kubernetes.stop();
+  }
+}
+
+const exampleSchema = z.object({ nodes: z.array(z.object({ name: z.string() })), processors: z.array(z.object({ namespace: z.string().default('default') })) });
+
+function readExample(): Promise<string> {
+  return readFile(join(packageRoot(), 'config', 'fleet.example.yaml'), 'utf8');
+}
+
+async function play(context: CliContext, narrator: Narrator, props: Props): Promise<void> {
+  const { dataDir, flags, kubernetes } = props;
   narrator.chapter('Setting the stage');
-  const runtime = await openRuntime({ env: context.env, flags: { ...pace, 'data-dir': dataDir, 'log-level': flags.logLevel } }, 'dory demo', 'migrate');
+  const applies = kubernetes === null ? {} : { ...clusterPace, kubeconfig: kubernetes.kubeconfig };
+  const runtime = await openRuntime({ env: context.env, flags: { ...pace, ...applies, 'data-dir': dataDir, 'log-level': flags.logLevel } }, 'dory demo', 'migrate');
   try {
     const { rows } = await runtime.pool.query<{ version: string }>("select current_setting('server_version') as version");
     narrator.say(`PostgreSQL ${rows[0]?.version.split(' ')[0] ?? ''} is up${context.env['DORY_DATABASE_URL'] === undefined ? ', embedded' : ''}, and migrated.`);
     await loadExample(runtime.pool, narrator);
-    await perform(context, narrator, runtime, flags);
+    await perform(context, narrator, runtime, props);
   } finally {
     await runtime.close();
   }
 }
 
 async function loadExample(pool: Pool, narrator: Narrator): Promise<void> {
-  const example = await readFile(join(packageRoot(), 'config', 'fleet.example.yaml'), 'utf8');
+  const example = await readExample();
   // Pods stop within a second here, and a dead node is left when their leases and their stops are over. Heartbeats begin with the agents.
   const rows = fleetFileRows(example.replaceAll(/(?<=SHUTDOWN_TIMEOUT_SEC: )"\d+"/g, '"1"'), null);
   await inTransaction(pool, {}, async (client) => {
@@ -127,7 +174,7 @@ async function loadExample(pool: Pool, narrator: Narrator): Promise<void> {
 }
 
 /** The server, the stand-in for a cluster, and the story; all of it ends with this call. */
-async function perform(context: CliContext, narrator: Narrator, runtime: OpenRuntime, flags: Flags): Promise<void> {
+async function perform(context: CliContext, narrator: Narrator, runtime: OpenRuntime, { flags, kubernetes }: Props): Promise<void> {
   const { pool, settings, clock, log, path } = runtime;
   const done = new AbortController();
   const signal = AbortSignal.any([context.signal, done.signal]);
@@ -139,9 +186,10 @@ async function perform(context: CliContext, narrator: Narrator, runtime: OpenRun
   try {
     narrator.say(`dory run is up on ${server}, and reconciles every second.`);
     const nodes = (await pool.query<{ name: string }>('select name from edge_nodes order by name')).rows.map(({ name }) => name);
-    const cluster = startDemoCluster({ repository, branch: settings.git.branch, cluster: settings.cluster, nodes, server, intervalMs: beatEvery, clock, log });
+    const cluster = startDemoCluster({ repository, branch: settings.git.branch, cluster: settings.cluster, nodes, server, intervalMs: beatEvery, clock, log, ...(kubernetes === null ? {} : { kubernetes }) });
     try {
-      narrator.say(`Started ${String(nodes.length + 1)} agents, one process a node: they follow the branch as Argo CD would, and send heartbeats every ${String(beatEvery)} ms.`);
+      const follow = kubernetes === null ? 'they follow the branch as Argo CD would' : 'for each pod that the API server shows as running there';
+      narrator.say(`Started ${String(nodes.length + 1)} agents, one process a node: ${follow}, and send heartbeats every ${String(beatEvery)} ms.`);
       const stage: Stage = { narrator, reports, cluster, pool, clock, signal, repository, branch: settings.git.branch, path };
       await Promise.race([tellStory(stage, await first), serving]);
       if (flags.keep && !context.signal.aborted) await keepRunning(context, narrator, repository, server);

@@ -21,7 +21,8 @@ export interface ControlPlane extends Omit<Started, 'etcd'> {
 
 /** A control plane in a folder of its own. */
 export async function startControlPlane({ programs, with: parts = [] }: { readonly programs: ControlPlanePrograms } & Pick<ControlPlaneOptions, 'with'>): Promise<ControlPlane> {
-  const { path: folder, remove } = await temporaryFolder();
+  const temporary = await temporaryFolder();
+  const folder = temporary.path;
   try {
     const { etcd, stop, ...started } = await start({ programs, folder, with: parts, clock: systemClock, random: systemRandom });
     return {
@@ -31,11 +32,11 @@ export async function startControlPlane({ programs, with: parts = [] }: { readon
       compact: () => compact(etcd),
       stop: async () => {
         await stop();
-        await remove();
+        await temporary.remove();
       },
     };
   } catch (error) {
-    await remove();
+    await temporary.remove();
     throw error;
   }
 }

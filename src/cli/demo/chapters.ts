@@ -80,7 +80,7 @@ async function failback(stage: Stage, git: AskGit, away: number): Promise<void> 
     if (pushedKind('move')(report)) home += movesOf(report);
     return home >= away;
   });
-  cluster.revive(victim);
+  await cluster.revive(victim);
   narrator.say(`Started its agent again. It still runs what it ran when it died, and is told to shut those pods down.`);
   await returning;
   narrator.say('Verdict: returning. Nothing moves until it has been steady for the stability window.');

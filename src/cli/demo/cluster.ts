@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { millis, seconds } from '../../model/time.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Log } from '../../platform/log.ts';
+import type { DemoKubernetes } from './kubernetes.ts';
 import { headOf, manifestsAt, podsOf, type DesiredPod } from './manifests.ts';
 import { podKey, type AgentOptions, type AgentOrder, type AgentReport, type Pod } from './protocol.ts';
 
@@ -16,7 +17,7 @@ export interface DemoCluster {
   /** Pulls the plug: SIGKILL, and nobody starts it again. */
   kill(node: string): Promise<void>;
   /** Back with the pods that it had, as a node that was cut off: it hears of its manifests with the next commit. */
-  revive(node: string): void;
+  revive(node: string): Promise<void>;
   state(): ClusterState;
   /** Ends every agent; resolves when they are gone. */
   stop(): Promise<void>;
@@ -52,6 +53,8 @@ export interface DemoClusterOptions {
   /** What an agent's process runs: `agent-main`, as JavaScript. */
   readonly agentProgram?: string;
   readonly onReport?: (node: string, report: AgentReport) => void;
+  /** A real cluster, which says what runs where; without one, what the branch asks for runs. */
+  readonly kubernetes?: Pick<DemoKubernetes, 'follow' | 'setKubelet'>;
 }
 
 /** The one managed node's name, as a cloud would name it. */
@@ -77,13 +80,29 @@ export function startDemoCluster(options: DemoClusterOptions): DemoCluster {
   const stopped = new AbortController();
   let commit: string | null = null;
   for (const node of nodes.values()) node.start();
-  const following = follow(options, stopped.signal, (head, pods) => {
-    commit = head;
-    for (const [name, node] of nodes) node.want(pods.filter((pod) => (pod.node ?? managedNode) === name));
-  });
+  let wanted: readonly DesiredPod[] = [];
+  const tell = (): void => {
+    for (const [name, node] of nodes) node.want(wanted.filter((pod) => (pod.node ?? managedNode) === name));
+  };
+  const { kubernetes } = options;
+  const following = kubernetes === undefined
+    ? follow(options, stopped.signal, (head, pods) => {
+        commit = head;
+        wanted = pods;
+        tell();
+      })
+    : kubernetes.follow(stopped.signal, (pods) => {
+        wanted = pods;
+        tell();
+      });
   return {
-    kill: (name) => find(name).kill(),
-    revive: (name) => { find(name).start(); },
+    kill: async (name) => {
+      await Promise.all([find(name).kill(), kubernetes?.setKubelet(name, false)]);
+    },
+    revive: async (name) => {
+      find(name).start();
+      await kubernetes?.setKubelet(name, true);
+    },
     state: () => ({ commit, nodes: [...nodes.values()].map((node) => node.state()) }),
     stop: async () => {
       stopped.abort();

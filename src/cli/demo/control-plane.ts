@@ -20,11 +20,11 @@ export interface ControlPlane {
   /** Of its etcd: plain HTTP on 127.0.0.1. */
   readonly etcd: string;
   /** One request as an administrator; the body of a PATCH is a merge patch. @throws Error unless 2xx */
-  send(method: string, path: string, body?: unknown): Promise<Json>;
+  readonly send: (method: string, path: string, body?: unknown) => Promise<Json>;
   /** Writes a kubeconfig for this server, or for another address of it. */
-  writeKubeconfig(file: string, options: { readonly token: string; readonly server?: string }): Promise<void>;
+  readonly writeKubeconfig: (file: string, options: { readonly token: string; readonly server?: string }) => Promise<void>;
   /** The API server gone at once, without a goodbye, and there again. */
-  stopServer(): Promise<void>;
+  readonly stopServer: () => Promise<void>;
   readonly startServer: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }

@@ -119,7 +119,7 @@ test('a node that comes back runs what it had until it is told to stop, and says
     commit({ id: one, epoch: 2, node: null });
     await expect.poll(() => where(cluster)[managedNode], eventually).toEqual([`${one} 2`]);
     const before = beats.length;
-    cluster.revive('edge-1');
+    await cluster.revive('edge-1');
     await expect.poll(() => reports, eventually).toContainEqual(['edge-1', { kind: 'stopped', pod: { processorId: one, epoch: 1 }, because: 'told' }]);
     expect(beats.slice(before).filter((beat) => key(beat) === `${one} 1`).map(({ status }) => status)).toEqual(['healthy', 'stopped']);
     expect(where(cluster)).toEqual({ 'edge-1': [], 'edge-2': [], [managedNode]: [`${one} 2`] });
