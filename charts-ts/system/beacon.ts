@@ -8,7 +8,9 @@ const beaconName = 'dory-beacon';
 /** Agents' own pace. */
 const everySec = 5;
 const nobody = 65534;
-const tokens = '/etc/dory-beacon';
+/** Where the container finds the folder of its node, and the file in it. */
+const tokenFolder = '/etc/dory-beacon';
+const tokenFile = `${tokenFolder}/token`;
 
 /**
  * A heartbeat of each edge node itself, with no processor: that a node is back is then heard of before something runs on it again.
@@ -31,7 +33,6 @@ export class BeaconChart extends Chart {
 
 function podSpec({ beacon, namespace, shared }: SystemProps): k8s.PodSpec {
   const url = beacon.url ?? `http://${metricsServiceName}.${namespace}.svc.cluster.local:${String(httpPort.number)}`;
-  const { tokenSecret } = beacon;
   return {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
@@ -41,8 +42,9 @@ function podSpec({ beacon, namespace, shared }: SystemProps): k8s.PodSpec {
     // It has nothing to finish.
     terminationGracePeriodSeconds: 1,
     securityContext: { runAsNonRoot: true, runAsUser: nobody, runAsGroup: nobody, seccompProfile: { type: 'RuntimeDefault' } },
-    containers: [container(beacon.image, url, tokenSecret !== null)],
-    ...(tokenSecret === null ? {} : { volumes: [{ name: 'tokens', secret: { secretName: tokenSecret, defaultMode: 0o444 } }] }),
+    containers: [container(beacon.image, url, beacon.tokenFolder !== null)],
+    // Of the node, and not from a Secret: each node could read all of that one. A folder, so that a token that is replaced is seen.
+    ...(beacon.tokenFolder === null ? {} : { volumes: [{ name: 'token', hostPath: { path: beacon.tokenFolder, type: 'Directory' } }] }),
   };
 }
 
@@ -60,16 +62,15 @@ function container(image: string, url: string, withToken: boolean): k8s.Containe
       limits: { memory: k8s.Quantity.fromString('16Mi') },
     },
     securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
-    ...(withToken ? { volumeMounts: [{ name: 'tokens', mountPath: tokens, readOnly: true }] } : {}),
+    ...(withToken ? { volumeMounts: [{ name: 'token', mountPath: tokenFolder, readOnly: true }] } : {}),
   };
 }
 
 /**
- * A beat that fails is said and is the next one's business. The token is read for each beat: one that was replaced is used
- * as soon as the kubelet has written it.
+ * A beat that fails is said and is the next one's business. The token is read for each beat: one that was replaced is used at once.
  */
 function script(withToken: boolean): string {
-  const token = withToken ? ` --header "Authorization: Bearer $(cat ${tokens}/$NODE_NAME)"` : '';
+  const token = withToken ? ` --header "Authorization: Bearer $(cat ${tokenFile})"` : '';
   return [
     // The first process of a container dies of no signal that it does not handle.
     "trap 'exit 0' TERM",

@@ -68,7 +68,7 @@ export const systemSchema = z
         enabled: z.boolean({ error: 'true or false' }).default(false),
         image: text('an image', isImageReference).default('busybox:1.37'),
         url: text('a URL such as http://dory.example.com:8080', (value) => /^https?:\/\/[^\s/@"$`]+$/.test(value)).nullable().default(null),
-        tokenSecret: name().nullable().default(null),
+        tokenFolder: text('the absolute path of a folder, such as /etc/dory-beacon', (value) => /^(?:\/(?!\.{1,2}(?:\/|$))[^/\s]+)+$/.test(value)).nullable().default(null),
       })
       .prefault({}),
     monitoring: z

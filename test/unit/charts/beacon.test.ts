@@ -31,14 +31,14 @@ test('one on each edge node, however tainted, with no right to anything', () => 
 async function firstBeat(props: SystemProps): Promise<readonly string[]> {
   const folder = await temporaryFolder();
   try {
-    await mkdir(join(folder.path, 'tokens'));
-    await writeFile(join(folder.path, 'tokens', 'edge-1'), 'dory_node_secret');
+    await mkdir(join(folder.path, 'token'));
+    await writeFile(join(folder.path, 'token', 'token'), 'dory_node_secret\n');
     await writeFile(join(folder.path, 'wget'), '#!/bin/sh\nfor each; do echo "$each"; done > "$HOME/beat.part"\nmv "$HOME/beat.part" "$HOME/beat"\n');
     await chmod(join(folder.path, 'wget'), 0o755);
     const [shell = '', flag = '', script = ''] = at(containerOf(props), 'command') as string[];
     const url = (at(containerOf(props), 'env') as { name: string; value?: string }[]).find(({ name }) => name === 'URL')?.value;
     const env = { NODE_NAME: 'edge-1', URL: url, HOME: folder.path, PATH: `${folder.path}:/usr/bin:/bin` };
-    const child = spawn(shell, [flag, script.replaceAll('/etc/dory-beacon', join(folder.path, 'tokens'))], { env, stdio: 'ignore' });
+    const child = spawn(shell, [flag, script.replaceAll('/etc/dory-beacon', join(folder.path, 'token'))], { env, stdio: 'ignore' });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     const beat = (): Promise<string | null> => readFile(join(folder.path, 'beat'), 'utf8').catch(() => null);
     await until(async () => (await beat()) !== null, 'a beat was sent');
@@ -60,8 +60,15 @@ test('sends what the orchestrator reads as the heartbeat of a node, to its Servi
 });
 
 test('with a token where one is asked for, elsewhere where it is told to', async () => {
-  const beat = await firstBeat(withBeacon({ url: 'https://dory.example.com', tokenSecret: 'node-tokens' }));
+  const beat = await firstBeat(withBeacon({ url: 'https://dory.example.com', tokenFolder: '/var/lib/dory' }));
   expect(beat).toContain('Authorization: Bearer dory_node_secret');
   expect(beat.at(-1)).toBe('https://dory.example.com/api/v1/edge/heartbeat');
-  expect(at(podOf(withBeacon({ tokenSecret: 'node-tokens' })), 'volumes.0.secret.secretName')).toBe('node-tokens');
+  const pod = podOf(withBeacon({ tokenFolder: '/var/lib/dory' }));
+  // Its own node's alone.
+  expect(at(pod, 'volumes')).toEqual([{ name: 'token', hostPath: { path: '/var/lib/dory', type: 'Directory' } }]);
+  expect(at(pod, 'containers.0.volumeMounts')).toEqual([{ name: 'token', mountPath: '/etc/dory-beacon', readOnly: true }]);
+});
+
+test.each(['etc/dory', '/', '/etc/../root', '/etc/dory/', ''])('a token is not looked for in %j', (tokenFolder) => {
+  expect(() => withBeacon({ tokenFolder })).toThrow(/beacon\.tokenFolder/);
 });

@@ -17,7 +17,7 @@ const variants: readonly (readonly [string, SystemProps])[] = [
   ['a claim', withSection({ data: { volume: 'claim', size: '5Gi', storageClass: 'gp3' } })],
   ['server-side apply', withSection({ apply: 'ssa' })],
   ['ssh and signed commits', withSection({ git: { url: 'ssh://git@git.example.com/fleet.git', credentials: 'ssh', signCommits: true } })],
-  ['beacons', withSection({ beacon: { enabled: true, tokenSecret: 'node-tokens' } })],
+  ['beacons', withSection({ beacon: { enabled: true, tokenFolder: '/etc/dory' } })],
   ["the operator's rules", withSection({ monitoring: { rules: 'prometheusRule', ruleLabels: { release: 'prometheus' } } })],
   ['a public repository', withSection({ git: { credentials: 'none' } })],
   ['another account', systemProps({ accountId: '123456789012', region: 'eu-west-1', scrapeAnnotations: { 'prometheus.io/scrape': 'true' }, env: { DORY_HTTP_PORT: '8080' } }, { ...shared, cluster: 'north' })],
