@@ -45,7 +45,7 @@ export interface Rendered {
 
 export type Publication =
   /** `waited`: when each of its revisions was decided. `detected`: when the signals that they answer crossed their thresholds. */
-  | { readonly kind: 'pushed'; readonly commit: string; readonly files: number; readonly revision: RevisionId; readonly waited: readonly Instant[]; readonly detected: readonly Instant[] }
+  | { readonly kind: 'pushed'; readonly commit: string; /** The branch's commit before; null: there was none. */ readonly before: string | null; readonly files: number; readonly revision: RevisionId; readonly waited: readonly Instant[]; readonly detected: readonly Instant[] }
   /** The remote had all of it already: an earlier push arrived, and its answer did not. */
   | { readonly kind: 'already-there'; readonly commit: string | null; readonly revision: RevisionId }
   /** Not urgent: waits for others to share a commit with. */
@@ -187,7 +187,7 @@ async function commit(options: PublisherOptions, memory: Memory, rendered: Rende
   memory.shown = Math.max(memory.shown ?? 0, revision);
   memory.lastPushAt = options.now();
   if (published.kind === 'unchanged') return { kind: 'already-there', commit, revision };
-  return { kind: 'pushed', commit, files: files.length, revision, waited: pending.map(({ decidedAt }) => decidedAt), detected: detectedAt(pending, rendered.changes) };
+  return { kind: 'pushed', commit, before: published.parent, files: files.length, revision, waited: pending.map(({ decidedAt }) => decidedAt), detected: detectedAt(pending, rendered.changes) };
 }
 
 /** Hosts ask for few pushes: what nobody waits for goes out with what somebody does, or when the last push is long enough ago. */

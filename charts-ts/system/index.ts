@@ -1,4 +1,4 @@
-import { App, Yaml, type Chart } from 'cdk8s';
+import { print } from '../print.ts';
 import { BeaconChart } from './beacon.ts';
 import { EcrTokenRefreshChart } from './ecr-token-refresh.ts';
 import { KarpenterChart } from './karpenter.ts';
@@ -30,22 +30,4 @@ export function systemFiles(props: SystemProps, namespaces: readonly string[]): 
 /** Of those, what depends on nothing but the namespaces: the ServiceAccount of processors and its Role in each. `namespaces` sorted, none twice. */
 export function processorSupportFiles(namespaces: readonly string[]): ReadonlyMap<string, string> {
   return new Map(namespaces.map((namespace) => [`processor-access-${namespace}.yaml`, print((app) => new ProcessorAccessChart(app, 'system', namespace))]));
-}
-
-function print(chart: (app: App) => Chart): string {
-  // With every option given, App reads no environment.
-  const app = new App({ outdir: 'unused', recordConstructMetadata: false });
-  return Yaml.stringify(...(chart(app).toJson() as unknown[]).map(inOrder));
-}
-
-/** cdk8s' own order of keys, which an environment variable would take from it. */
-function inOrder(object: unknown): unknown {
-  const { apiVersion, kind, metadata, ...rest } = sorted(object) as Readonly<Record<string, unknown>>;
-  return { apiVersion, kind, metadata, ...rest };
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, member]) => [key, sorted(member)]));
 }

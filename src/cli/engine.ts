@@ -1,5 +1,6 @@
 import { openRepository, type Repository } from '../commit/repository.ts';
 import { readState } from '../commit/revisions.ts';
+import type { Push } from '../apply/argocd.ts';
 import type { Stages } from '../cycle.ts';
 import { decide } from '../decide/decide.ts';
 import { Failure } from '../model/failure.ts';
@@ -32,6 +33,8 @@ export interface EngineOptions {
   /** Reads the lease again in the database. @throws Failure `not-leader` */
   readonly assertLeading: () => Promise<void>;
   readonly onStep?: Stages['onStep'];
+  /** Told of each push, right after it. */
+  readonly onPushed?: (push: Push) => void;
   /** Names the cycle under way; a name of its own for each decision where it is absent. */
   readonly cycleName?: () => string;
 }
@@ -68,7 +71,11 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
       return decide({ pool, leaderEpoch: lease.epoch, layout: settings.layout, renderer, cycle: cycleName(), conditionOf: cluster?.freshest ?? null }, snapshot, planned);
     },
     render: () => publisher.render(),
-    commit: (rendered) => publisher.commit(rendered),
+    commit: async (rendered) => {
+      const publication = await publisher.commit(rendered);
+      if (publication.kind === 'pushed') options.onPushed?.({ ...publication, paths: rendered.files.map(({ path }) => path) });
+      return publication;
+    },
     ...(options.onStep ? { onStep: options.onStep } : {}),
   };
   return { stages, publisher, repository, cluster, close: () => repository.close() };

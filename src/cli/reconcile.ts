@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { cycle, goesOn, type CycleReport } from '../cycle.ts';
 import { leaderOf } from '../platform/leadership.ts';
+import { createMetrics } from '../platform/metrics.ts';
+import { openArgocd } from './argocd.ts';
 import { withCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { openEngine } from './engine.ts';
@@ -20,11 +22,18 @@ export function reconcileCommand(program: Command, context: CliContext): void {
   settingsOptions(formatOption(command)).action(async ({ output }: FormatFlags) => {
     await withRuntime(context, command, 'require', async (runtime) => {
       const report = await withCluster(runtime, (cluster) => whileLeading(runtime, async (lease) => {
-        const engine = await openEngine(runtime, { lease: () => lease, cluster, assertLeading: () => assertLeading(runtime.pool, lease) });
+        const argocd = await openArgocd(runtime, createMetrics());
+        const engine = await openEngine(runtime, {
+          lease: () => lease, cluster, assertLeading: () => assertLeading(runtime.pool, lease), onPushed: (push) => { argocd?.pushed(push); },
+        });
         try {
-          return await cycle(engine.stages);
+          argocd?.start();
+          const done = await cycle(engine.stages);
+          await argocd?.idle();
+          return done;
         } finally {
           await engine.close();
+          await argocd?.close();
         }
       }));
       if (report === null) {

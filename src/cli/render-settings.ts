@@ -1,7 +1,9 @@
+import { argocdFiles } from '../../charts-ts/argocd/index.ts';
 import { processorSupportFiles, systemFiles, systemProps } from '../../charts-ts/system/index.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import type { RenderSettings } from '../render/settings.ts';
 import type { ChartSettings } from '../render/props.ts';
+import { argocdProps } from './argocd-settings.ts';
 
 /** Where agents reach the orchestrator in its own cluster: the Service of the running system. */
 const orchestratorUrl = 'http://dory-orchestrator-metrics.dory-system.svc.cluster.local:8080';
@@ -12,7 +14,13 @@ export function manifestSettings({ imagePullSecret }: Settings): ChartSettings {
 
 /** What a tree depends on beside the rows; owner and layout come from the database. */
 export function renderSettings(settings: Settings): Omit<RenderSettings, 'owner' | 'layout'> {
-  return { ...manifestSettings(settings), cluster: settings.cluster, supportFiles: lastAnswer(systemFilesOf(settings)) };
+  return { ...manifestSettings(settings), cluster: settings.cluster, supportFiles: lastAnswer(systemFilesOf(settings)), argocdFiles: argocdFilesOf(settings) };
+}
+
+/** As soon as Argo CD can be told where the repository is. */
+function argocdFilesOf(settings: Settings): RenderSettings['argocdFiles'] {
+  const props = argocdProps(settings);
+  return props === null ? null : (layout, systemFiles) => argocdFiles(props, { layout, systemFiles });
 }
 
 /** What is left open in the settings, such as the account id. */

@@ -18,6 +18,8 @@ const failureCodes = {
   'kubernetes-refused': 'backoff',
   'kubernetes-missing': 'never',
   'kubernetes-expired': 'now',
+  'argocd-unreachable': 'backoff',
+  'argocd-refused': 'never',
   'git-missing': 'never',
   'git-unreachable': 'backoff',
   'git-refused': 'never',

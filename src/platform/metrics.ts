@@ -49,6 +49,11 @@ export interface Metrics {
   /** From the moment at which a signal crossed its threshold to the commit that answers it. */
   readonly detectionCommitSeconds: Histogram;
   readonly pendingRevisions: Gauge;
+  /** From the commit of a revision to the moment at which the cluster showed all of it. */
+  readonly liveSeconds: Histogram;
+  /** Placements by what became of their last change: live, progressing, failed. */
+  readonly rollouts: Gauge<'state'>;
+  readonly failedRollouts: Gauge<'reason'>;
   /** 1 for the state that the guard is in, 0 for the others. */
   readonly guardState: Gauge<'state'>;
   /** Changes of the window that count against the budget. */
@@ -61,6 +66,14 @@ export interface Metrics {
   readonly intakeCovered: Gauge;
   /** 1 while Git shows decisions that the database does not know: automation has stopped. */
   readonly databaseBehind: Gauge;
+  /** As Argo CD's controller shows them. */
+  readonly argocdApplications: Gauge<'sync' | 'health'>;
+  /** Of Applications, each commit once. */
+  readonly argocdSyncFailures: Counter;
+  /** `told`, `retried`, `given-up`. */
+  readonly argocdNotifications: Counter<'result'>;
+  /** From the push to the moment at which all Applications concerned have the commit. */
+  readonly argocdSyncSeconds: Histogram;
   /** 1 while this instance leads. */
   readonly leader: Gauge;
   /** Since the lease was renewed; 0 where this instance does not lead. */
@@ -69,16 +82,18 @@ export interface Metrics {
 
 /** What only a leader's cycles tell: an instance that leads no more knows nothing of it. */
 export function forgetFleet(metrics: Metrics): void {
-  const { applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions } = metrics;
-  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind } = metrics;
+  const { applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions, rollouts, failedRollouts, nodeUtilization } = metrics;
+  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications } = metrics;
   for (const gauge of [
-    applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions,
-    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind,
+    applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions, rollouts, failedRollouts, nodeUtilization,
+    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications,
   ]) gauge.reset();
 }
 
 /** From an idle cycle of a small fleet to a first commit of 50,000 processors. */
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+/** From a pod on a node that has its image to the deadline of a roll-out. */
+const rolloutSeconds = [0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
 const batchSizes = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
 
 /** A registry of its own, so that two servers in one process do not share counts. `runtime` adds Node's and the process's. */
@@ -130,6 +145,9 @@ function ownMetrics(registry: Registry) {
     cycleSeconds: histogram('dory_cycle_seconds', 'Duration of a stage of a cycle', seconds, 'stage'),
     commitSeconds: histogram('dory_commit_seconds', 'From a decision to its commit on the remote', seconds),
     detectionCommitSeconds: histogram('dory_detection_commit_seconds', 'From a signal that crossed its threshold to the commit that answers it', seconds),
+    liveSeconds: histogram('dory_commit_live_seconds', 'From a commit to the moment at which the cluster showed all of it', rolloutSeconds),
+    rollouts: gauge('dory_rollouts', 'Placements by what the cluster shows of their last change', 'state'),
+    failedRollouts: gauge('dory_failed_rollouts', 'Placements that the cluster does not run, by reason', 'reason'),
     pendingRevisions: gauge('dory_pending_revisions', 'Revisions that are not on the remote yet'),
     guardState: gauge('dory_guard_state', 'State of the fleet guard: 1 for the one it is in', 'state'),
     budgetSpent: gauge('dory_change_budget_spent', 'Changes within the window that count against the budget'),
@@ -138,6 +156,10 @@ function ownMetrics(registry: Registry) {
     heartbeatLag: gauge('dory_heartbeat_lag_seconds', 'Age of the oldest last heartbeat of a healthy node'),
     intakeCovered: gauge('dory_heartbeat_intake_covered', 'Whether heartbeats are stored, so that silence is evidence'),
     databaseBehind: gauge('dory_database_behind', 'Whether Git shows decisions that the database does not know, as after a restore'),
+    argocdApplications: gauge('dory_argocd_applications', 'Applications of Argo CD that sync our folder, by what its controller says', 'sync', 'health'),
+    argocdSyncFailures: counter('dory_argocd_sync_failures_total', 'Syncs of Argo CD that failed, each commit of an Application once'),
+    argocdNotifications: counter('dory_argocd_notifications_total', 'Pushes that Argo CD was told of', 'result'),
+    argocdSyncSeconds: histogram('dory_argocd_sync_seconds', 'From a push to the moment at which Argo CD has brought it to the cluster', seconds),
     leader: gauge('dory_leader', 'Whether this instance leads'),
     leaseAge: gauge('dory_leader_lease_age_seconds', 'Since the lease of this instance was renewed; 0 where it does not lead'),
   };

@@ -20,7 +20,7 @@ export interface SettingKey {
 /** The names of the running system that don't follow from the path. */
 const flags: Readonly<Record<string, string>> = { 'database.url': 'config-db' };
 /** The database's URL holds a password as well, but the running system's Deployment gives it by a flag. */
-const unsafeFlags: ReadonlySet<string> = new Set(['git.token', 'stateToken']);
+const unsafeFlags: ReadonlySet<string> = new Set(['git.token', 'argocd.webhookSecret', 'stateToken']);
 const weakVariables: Readonly<Record<string, string>> = { kubeconfig: 'KUBECONFIG' };
 
 /** All settings, in the order of the schema. */

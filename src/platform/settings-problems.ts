@@ -48,10 +48,13 @@ export function misspelledVariables(env: Readonly<Record<string, string | undefi
 
 /** What is wrong with settings together, each of which is valid by itself. */
 export function conflicts(settings: Settings): readonly string[] {
-  const { git } = settings;
+  const { git, argocd } = settings;
   const plain = git.url?.startsWith('http://') === true && !/^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?:[:/]|$)/.test(git.url);
   const rules: readonly (readonly [boolean, string])[] = [
     [git.token !== null && git.tokenFile !== null, 'git.token and git.tokenFile: set one of them'],
+    [argocd.webhookSecret !== null && argocd.webhookSecretFile !== null, 'argocd.webhookSecret and argocd.webhookSecretFile: set one of them'],
+    [settings.apply === 'argocd' && argocd.notify === 'webhook' && argocd.webhookUrl === null, 'argocd.webhookUrl: the webhook needs it, or set argocd.notify to refresh or none'],
+    [settings.apply === 'argocd' && argocd.notify === 'webhook' && argocd.webhookSecret === null && argocd.webhookSecretFile === null, 'argocd.webhookSecretFile: the webhook is signed; set it or argocd.webhookSecret'],
     [plain && (git.token !== null || git.tokenFile !== null), 'git.url: a token must not travel over http; use https'],
   ];
   return [...rules.filter(([wrong]) => wrong).map(([, line]) => line), ...policyConflicts(settings)];

@@ -82,6 +82,22 @@ const git = z.strictObject({
   foreignEdits: oneOf('restore', 'hold').describe("What is done about other people's edits in our folder."),
 });
 
+const argocd = z.strictObject({
+  repoUrl: text('a URL of https, http, ssh or file without a password', isSyncedRepository).nullable().describe('The repository as Argo CD reaches it; null: git.url.'),
+  revision: anyText('a branch').nullable().describe('What Argo CD follows; null: refs/heads/ and git.branch.'),
+  namespace: dnsLabel().describe('Namespace of Argo CD and of its Applications.'),
+  project: objectName().nullable().describe('AppProject of the processors; null: dory- and the cluster.'),
+  destination: anyText('a URL or a name').describe('The cluster as Argo CD knows it: URL of its API server, or its name.'),
+  namespaces: z.array(text('a name or a pattern', (value) => /^[a-z0-9*?.[\]!-]+$/.test(value)), { error: 'a list such as default,plant-*' }).min(1, { error: 'a list such as default,plant-*' })
+    .describe('Namespaces in which Argo CD may put processors; * stands for anything.'),
+  notify: oneOf('refresh', 'webhook', 'none').describe('How Argo CD is told of a push: by an annotation of the Applications concerned, by a signed webhook, or not at all.'),
+  webhookUrl: text('a URL of https or http without a password', isWebhookUrl).nullable().describe('Where the webhook goes, such as https://argocd.example.com/api/webhook.'),
+  webhookSecret: anyText('a secret').nullable().meta({ description: 'What the webhook is signed with. Better in the environment or in webhookSecretFile.', secret: true }),
+  webhookSecretFile: path().nullable().describe('File that holds it; read again for each webhook.'),
+  webhookCaFile: path().nullable().describe('Certificates that the webhook trusts instead of those of the system.'),
+  kubeconfig: path().nullable().describe('Client configuration of the cluster that Argo CD runs in; null: that of kubeconfig.'),
+});
+
 const failover = z.strictObject({
   heartbeatStale: second(1).describe('An edge node whose heartbeats stopped longer ago is lost, or silent if Kubernetes says that it is ready.'),
   notReadyGrace: second(1).describe('A node that is not Ready for longer has failed on the side of Kubernetes.'),
@@ -141,7 +157,8 @@ export const settingsSchema = z.strictObject({
   pollInterval: second(1).describe('How often the tables of the running system are looked at for changes.'),
   logLevel: oneOf(...logLevels).describe('Least level that is logged.'),
   enableMonitor: yesOrNo().describe('Moves processors away from application nodes that are tainted NoSchedule.'),
-  apply: oneOf('none').describe('What applies the manifests beside a GitOps tool: nothing.'),
+  apply: oneOf('none', 'ssa', 'argocd').describe('What applies what is committed: none (whatever GitOps tool there is), ssa (dory itself), argocd (Argo CD, which dory configures, tells and watches).'),
+  argocd,
   http: z.strictObject({
     host: anyText('an address').describe('Address that the HTTP server listens on.'),
     port: whole(0, 65_535).describe('Its port; 0 takes a free one.'),
@@ -220,6 +237,17 @@ function isRemote(value: string): boolean {
   if (!['file', 'https', 'http', 'ssh'].includes(scheme) || !URL.canParse(value)) return false;
   const { username, password } = new URL(value);
   return password === '' && (username === '' || scheme === 'ssh');
+}
+
+/** What Argo CD can clone. */
+function isSyncedRepository(value: string): boolean {
+  return isRemote(value) && (URL.canParse(value) || value.includes('@'));
+}
+
+function isWebhookUrl(value: string): boolean {
+  if (!URL.canParse(value)) return false;
+  const { protocol, username, password } = new URL(value);
+  return /^https?:$/.test(protocol) && username === '' && password === '';
 }
 
 /** A branch that Git accepts and no command line mistakes for anything else. */

@@ -16,6 +16,11 @@ export function leafOf(settings: Pick<RenderSettings, 'cluster' | 'layout'>, has
   return settings.layout === '64' ? `${root}/${first}` : `${root}/${first}/${((bits >> 2) & 15).toString(16)}`;
 }
 
+/** Every folder that `leafOf` can name. */
+export function leavesOf(settings: Pick<RenderSettings, 'cluster' | 'layout'>): ReadonlySet<string> {
+  return new Set(Array.from({ length: 1024 }, (_, bits) => leafOf(settings, (bits << 2).toString(16).padStart(3, '0'))));
+}
+
 export function manifestPath(leaf: string, stem: string): string {
   return `${leaf}/${stem}.yaml`;
 }
@@ -63,6 +68,10 @@ export function changePath(settings: RenderSettings): string {
 
 export function supportPath(settings: RenderSettings, name: string): string {
   return `${folderOf(settings)}/system/${name}`;
+}
+
+export function argocdPath(settings: RenderSettings, name: string): string {
+  return `${folderOf(settings)}/argocd/${name}`;
 }
 
 /** JSON for people and machines: two spaces, ended. */

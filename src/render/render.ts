@@ -4,7 +4,7 @@ import type { ManifestInput } from '../model/placement.ts';
 import type { FileChange, Listing, ManifestTree } from '../model/tree.ts';
 import { blobName, digestText } from '../platform/digest.ts';
 import type { ChangeSummary } from './change.ts';
-import { changePath, fixedFiles, folderOf, json, leafOf, manifestPath, overview, overviewLine, overviewPath, supportPath } from './layout.ts';
+import { argocdPath, changePath, fixedFiles, folderOf, json, leafOf, leavesOf, manifestPath, overview, overviewLine, overviewPath, supportPath } from './layout.ts';
 import { changeEntries, type Entry, type Leaf } from './leaf.ts';
 import { processorHash, processorStem } from './names.ts';
 import { processorProps } from './props.ts';
@@ -56,6 +56,7 @@ export function emptyRenderState(settings: RenderSettings): RenderState {
  */
 export function render(state: RenderState, delta: RenderDelta): Rendered {
   const work = startWork(state);
+  if (state.shared.size === 0 && keepsLeaves(state.settings)) for (const folder of leavesOf(state.settings)) renderOverview(work, folder, []);
   for (const [folder, group] of groupByLeaf(state.settings, delta)) renderLeaf(work, folder, group);
   renderShared(work, state, delta.change);
   const { settings, files, leaves, namespaces, shared, stamper, changes } = work;
@@ -137,9 +138,14 @@ function renderLeaf(work: Work, folder: string, { changed, removed }: Group): vo
   renderOverview(work, folder, all);
 }
 
+/** A folder that is gone fails Argo CD's sync, and what ran there last would stay for ever. */
+function keepsLeaves({ argocdFiles }: RenderSettings): boolean {
+  return argocdFiles !== null;
+}
+
 function renderOverview(work: Work, folder: string, entries: readonly Entry[]): void {
   const path = overviewPath(folder);
-  if (entries.length === 0) {
+  if (entries.length === 0 && !keepsLeaves(work.settings)) {
     work.leaves.delete(folder);
     remove(work, path);
     return;
@@ -161,7 +167,9 @@ function renderShared(work: Work, state: RenderState, change: ChangeSummary): vo
   const files = new Map([...fixedFiles(settings), [changePath(settings), json(change)]]);
   const [before, used] = [state.namespaces, work.namespaces].map((namespaces) => [...namespaces.keys()].sort());
   if (shared.size === 0 || used?.join() !== before?.join()) {
-    for (const [name, text] of settings.supportFiles(used ?? [])) files.set(supportPath(settings, name), text);
+    const systemFiles = settings.supportFiles(used ?? []);
+    for (const [name, text] of systemFiles) files.set(supportPath(settings, name), text);
+    for (const [name, text] of settings.argocdFiles?.(settings.layout, systemFiles) ?? []) files.set(argocdPath(settings, name), text);
     for (const path of shared) {
       if (files.has(path)) continue;
       shared.delete(path);

@@ -13,4 +13,6 @@ export interface RenderSettings {
   readonly orchestratorUrl: string | null;
   /** What processors need in each namespace in use (sorted): file name under `system/` → content. Pure. */
   readonly supportFiles: (namespaces: readonly string[]) => ReadonlyMap<string, string>;
+  /** What tells Argo CD to sync our folder: file name under `argocd/` → content, of the files under `system/`. Pure. Null without it. */
+  readonly argocdFiles: ((layout: Layout, systemFiles: ReadonlyMap<string, string>) => ReadonlyMap<string, string>) | null;
 }

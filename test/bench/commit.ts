@@ -98,7 +98,7 @@ function rows({ fleet, moves }: Size, { oursTook, naiveTook, firstCommit, remote
 function fileSets({ fleet, moves }: Size, sets: number): FileChange[][] {
   const inputs = benchFleet(fleet);
   let state: RenderState = emptyRenderState({
-    cluster: 'bench', owner: 'bench', layout: '64x16', imagePullSecret: 'ecr-registry-secret', orchestratorUrl: 'http://dory.example', supportFiles: () => new Map(),
+    cluster: 'bench', owner: 'bench', layout: '64x16', imagePullSecret: 'ecr-registry-secret', orchestratorUrl: 'http://dory.example', supportFiles: () => new Map(), argocdFiles: null,
   });
   return Array.from({ length: sets }, (_, round) => {
     const revision = (round + 1) as RevisionId;

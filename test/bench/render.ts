@@ -22,6 +22,7 @@ function settings(layout: Layout): RenderSettings {
     cluster: 'bench', owner: 'bench', layout,
     imagePullSecret: 'ecr-registry-secret', orchestratorUrl: 'http://dory-orchestrator-metrics.dory-system.svc.cluster.local:8080',
     supportFiles: () => new Map(),
+    argocdFiles: null,
   };
 }
 

@@ -45,7 +45,7 @@ test('what observe does not quarantine can be rendered', () => {
       workload: parsed.workload,
       placement: { processorId, epoch: 1 as Epoch, target: { kind: 'edge', nodeId: id as NodeId, nodeName: 'edge-1' as NodeName }, phase: 'active', reason: 'first-placement', since: instant(0), specDigest: digest, revision: 1 as RevisionId },
     };
-    const state = emptyRenderState({ cluster: 'test', owner: 'test', layout: 'flat', imagePullSecret: null, orchestratorUrl: null, supportFiles: () => new Map() });
+    const state = emptyRenderState({ cluster: 'test', owner: 'test', layout: 'flat', imagePullSecret: null, orchestratorUrl: null, supportFiles: () => new Map(), argocdFiles: null });
     const change = { revision: 1 as RevisionId, trigger: 'first-placement', decidedAt: '', counts: {}, moves: [], movesOmitted: 0 };
     expect(() => render(state, { revision: 1 as RevisionId, changed: [input], removed: [], change })).not.toThrow();
     rendered += 1;

@@ -20,12 +20,15 @@ const settings: RenderSettings = {
   imagePullSecret: 'ecr-registry-secret',
   orchestratorUrl: 'http://dory.dory-system.svc:8080',
   supportFiles: (namespaces) => new Map(namespaces.map((namespace) => [`${namespace}.yaml`, `${namespace}\n`])),
+  argocdFiles: null,
 };
 
 /** Each new shape costs a millisecond or two, more on a busy machine. */
 vi.setConfig({ testTimeout: 30_000 });
 
 const layouts: readonly Layout[] = ['flat', '64', '64x16'];
+/** Without Argo CD, and with it. */
+const argocd: readonly RenderSettings['argocdFiles'][] = [null, (layout, systemFiles) => new Map([['applications.yaml', `${layout} ${String(systemFiles.size)}\n`]])];
 
 function delta(changed: readonly ManifestInput[], removed: readonly ProcessorId[] = [], revision = 1): RenderDelta {
   const head = { revision: revision as RevisionId, trigger: 'first-placement', decidedAt: instant(0) };
@@ -80,18 +83,17 @@ function expand(value: string): string {
 }
 
 describe('a tree', () => {
-  const steps = fc.tuple(fleet(6), fc.constantFrom(...layouts)).chain(([rows, layout]) =>
+  const steps = fc.tuple(fleet(6), fc.constantFrom(...layouts), fc.constantFrom(...argocd)).chain(([rows, layout, argocdFiles]) =>
     fc.record({
       rows: fc.constant(rows),
-      layout: fc.constant(layout),
+      its: fc.constant({ ...settings, layout, argocdFiles }),
       // Each step: some rows as they will be, some of them first in another form or gone again.
       order: fc.shuffledSubarray([...rows.keys()], { minLength: rows.length }),
       detours: fc.array(fc.tuple(fc.nat(), fc.constantFrom('remove', 'epoch', 'slug', 'namespace')), { maxLength: 5 }),
     }));
 
   test('is the same by any sequence of increments as from nothing', () => {
-    fc.assert(fc.property(steps, ({ rows, layout, order, detours }) => {
-      const its = { ...settings, layout };
+    fc.assert(fc.property(steps, ({ rows, its, order, detours }) => {
       const whole = render(emptyRenderState(its), delta(rows, [], 99));
       let state: RenderState = emptyRenderState(its);
       let bytes: ReadonlyMap<string, string> = new Map();
@@ -118,8 +120,8 @@ describe('a tree', () => {
   });
 
   test('does not depend on the order of rows', () => {
-    fc.assert(fc.property(steps, ({ rows, layout, order }) => {
-      const from = (inputs: readonly ManifestInput[]) => render(emptyRenderState({ ...settings, layout }), delta(inputs));
+    fc.assert(fc.property(steps, ({ rows, its, order }) => {
+      const from = (inputs: readonly ManifestInput[]) => render(emptyRenderState(its), delta(inputs));
       const [one, other] = [from(rows), from(order.map((i) => rows[i]!))];
       expect(other.files.map((file) => [file.path, file.blob])).toEqual(one.files.map((file) => [file.path, file.blob]));
       expect(other.tree.digest).toBe(one.tree.digest);
@@ -127,8 +129,8 @@ describe('a tree', () => {
   });
 
   test('names each file by its content, and lists exactly what it wrote', () => {
-    fc.assert(fc.property(fleet(6), fc.constantFrom(...layouts), (rows, layout) => {
-      const { files, tree } = render(emptyRenderState({ ...settings, layout }), delta(rows));
+    fc.assert(fc.property(steps, ({ rows, its }) => {
+      const { files, tree } = render(emptyRenderState(its), delta(rows));
       expect(new Map(files.map(({ path, content }) => [path, blobName(content!)]))).toEqual(tree.files);
       expect(files.map(({ path }) => path)).toEqual([...tree.files.keys()].sort());
       expect(tree.digest).toBe(treeDigest(tree.files));

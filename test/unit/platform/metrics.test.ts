@@ -29,6 +29,7 @@ const own = [
   'dory_held_processors{reason}', 'dory_moves_total{reason}', 'dory_cycle_seconds{stage}', 'dory_commit_seconds', 'dory_pending_revisions', 'dory_leader',
   'dory_waiting_for_person', 'dory_unfenced_moves_total', 'dory_detection_commit_seconds', 'dory_guard_state{state}', 'dory_change_budget_spent',
   'dory_maintenance_locks{scope}', 'dory_paused', 'dory_heartbeat_lag_seconds', 'dory_heartbeat_intake_covered', 'dory_leader_lease_age_seconds', 'dory_database_behind',
+  'dory_argocd_applications{sync,health}', 'dory_argocd_sync_failures_total', 'dory_argocd_notifications_total{result}', 'dory_argocd_sync_seconds',
 ];
 
 /** prom-client keeps labels and type where its types do not show them. */

@@ -82,7 +82,7 @@ test('names of variables and flags are unique, and tokens are no flags', () => {
   const flags = settingKeys.flatMap(({ flag }) => flag ?? []);
   expect(new Set(variables).size).toBe(variables.length);
   expect(new Set(flags).size).toBe(flags.length);
-  expect(settingKeys.filter(({ flag }) => flag === null).map(({ path }) => path)).toEqual(['git.token', 'stateToken']);
+  expect(settingKeys.filter(({ flag }) => flag === null).map(({ path }) => path)).toEqual(['argocd.webhookSecret', 'git.token', 'stateToken']);
 });
 
 test('texts become what the setting takes', () => {

@@ -17,6 +17,7 @@ export const settings: RenderSettings = {
   imagePullSecret: 'ecr-registry-secret',
   orchestratorUrl: 'http://dory-orchestrator-metrics.dory-system.svc.cluster.local:8080',
   supportFiles: (namespaces) => new Map(namespaces.map((namespace) => [`processor-access-${namespace}.yaml`, `# ${namespace}\n`])),
+  argocdFiles: null,
 };
 
 export function exampleWorkload(differences: Partial<Workload> = {}): Workload {

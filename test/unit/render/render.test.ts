@@ -36,6 +36,20 @@ describe('a first render', () => {
   });
 });
 
+describe('with Argo CD', () => {
+  const its = { ...settings, layout: '64' as const, argocdFiles: () => new Map([['applications.yaml', '# all\n']]) };
+
+  test('every folder is there from the beginning and stays, so that its Application can delete the last processor', () => {
+    const first = render(emptyRenderState(its), exampleDelta([exampleInput()]));
+    const overviews = (state: typeof first.state): readonly string[] => [...state.files.keys()].filter((path) => path.endsWith('/placements.tsv'));
+    expect(overviews(first.state)).toHaveLength(64);
+    expect(paths(first.files)).toContain('clusters/example/argocd/applications.yaml');
+    const gone = render(first.state, exampleDelta([], [processorId], 18));
+    expect(overviews(gone.state)).toHaveLength(64);
+    expect(paths(gone.files).filter((path) => path.includes('/processors/'))).toEqual([expect.stringMatching(/^- .*\.yaml$/), expect.stringMatching(/placements\.tsv$/)]);
+  });
+});
+
 describe('an increment', () => {
   const first = render(empty, exampleDelta([exampleInput()]));
 

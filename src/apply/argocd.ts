@@ -1,0 +1,93 @@
+import { Failure } from '../model/failure.ts';
+import { millis, seconds } from '../model/time.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Log } from '../platform/log.ts';
+import type { Random } from '../platform/random.ts';
+import { backoff } from '../platform/retry.ts';
+
+/** What Argo CD is told of: our commits since the last one that it was told of. */
+export interface Push {
+  /** The commit that the branch was at; null where there was none, or where it is not known. */
+  readonly before: string | null;
+  /** The newest one. */
+  readonly commit: string;
+  /** Files that it changed, from the root of the repository. */
+  readonly paths: readonly string[];
+}
+
+export interface NotifierOptions {
+  /** @throws Failure whose `retry` says whether to try again */
+  readonly tell: (push: Push) => Promise<void>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly onResult: (result: 'told' | 'retried' | 'given-up') => void;
+}
+
+/**
+ * Tells Argo CD of pushes, beside the cycle and never in its way: it polls anyway, so what can't be told costs minutes and no more.
+ * One at a time; what is pushed meanwhile is told together.
+ */
+export interface Notifier {
+  readonly pushed: (push: Push) => void;
+  /** Resolves when everything was told or given up. */
+  readonly idle: () => Promise<void>;
+  /** Gives up what is not told yet. */
+  readonly close: () => Promise<void>;
+}
+
+/** Some ten seconds in all: then Argo CD's own poll is not far away. */
+const attempts = 5;
+const pause = { first: millis(300), longest: seconds(4) };
+
+export function createNotifier({ tell, clock, random, log, onResult }: NotifierOptions): Notifier {
+  const closing = new AbortController();
+  let waiting: Push | null = null;
+  let working: Promise<void> | null = null;
+
+  const tellOf = async (first: Push): Promise<void> => {
+    let push = first;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await tell(push);
+        onResult('told');
+        return;
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        if (error.retry === 'never' || attempt >= attempts || closing.signal.aborted) {
+          onResult('given-up');
+          log.warn({ err: error, commit: push.commit, mend: error.mend }, 'Argo CD could not be told of a push; it will see it at its next poll');
+          return;
+        }
+        onResult('retried');
+        await clock.sleep(backoff(pause, attempt, random), closing.signal).catch(() => undefined);
+        push = waiting === null ? push : merged(push, waiting);
+        waiting = null;
+      }
+    }
+  };
+  const work = async (): Promise<void> => {
+    for (let push = waiting; push !== null; push = waiting) {
+      waiting = null;
+      await tellOf(push);
+    }
+    working = null;
+  };
+  return {
+    pushed: (push) => {
+      if (closing.signal.aborted) return;
+      waiting = waiting === null ? push : merged(waiting, push);
+      working ??= Promise.resolve().then(work);
+    },
+    idle: async () => { await working; },
+    close: async () => {
+      closing.abort();
+      await working;
+    },
+  };
+}
+
+/** Two pushes as one. */
+function merged(older: Push, newer: Push): Push {
+  return { before: older.before, commit: newer.commit, paths: [...new Set([...older.paths, ...newer.paths])] };
+}

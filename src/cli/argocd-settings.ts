@@ -1,0 +1,22 @@
+import type { ArgocdProps } from '../../charts-ts/argocd/index.ts';
+import type { Settings } from '../platform/settings-schema.ts';
+
+/** What the generated Applications depend on; null where Argo CD does not apply what is committed, or where it can't reach the repository. */
+export function argocdProps({ apply, argocd, cluster, git }: Settings): ArgocdProps | null {
+  const repoUrl = argocd.repoUrl ?? git.url;
+  if (apply !== 'argocd' || repoUrl === null || isLocal(repoUrl)) return null;
+  return {
+    cluster,
+    repoUrl,
+    revision: argocd.revision ?? `refs/heads/${git.branch}`,
+    namespace: argocd.namespace,
+    project: argocd.project ?? `dory-${cluster}`,
+    destination: argocd.destination,
+    namespaces: argocd.namespaces,
+  };
+}
+
+/** A path of this machine. */
+function isLocal(url: string): boolean {
+  return !url.includes('://') && !/^[\w.-]+@[\w.-]+:/.test(url);
+}
