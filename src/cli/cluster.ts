@@ -41,12 +41,15 @@ export async function openCluster(runtime: Runtime, on: { readonly change: () =>
 /** A person waits, and a cluster that answers at all has listed everything by then. */
 const patience = seconds(5);
 
+/** Nobody's clock is believed, so that what a command sees begins with it. */
+const justAsked = 'Kubernetes was asked just now: for how long a node is as it is counts from here. What `dory run` has seen, it tells with --server.\n';
+
 /** For a command that looks once. A condition that it sees is as old as the command: what has to last for a while, only the service knows. */
 export async function withCluster<T>(runtime: Runtime, use: (cluster: Cluster | null) => Promise<T>): Promise<T> {
   const cluster = await openCluster(runtime, { change: () => undefined, health: () => undefined });
   try {
     cluster?.start();
-    await cluster?.synced(patience);
+    if ((await cluster?.synced(patience)) === true) runtime.tell(justAsked);
     return await use(cluster);
   } finally {
     await cluster?.close();

@@ -23,6 +23,8 @@ export interface Runtime {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Says to who waits for a command what is worth knowing beside its output, once. */
+  readonly tell: (text: string) => void;
   /** PATH of the processes that we start. */
   readonly path: string;
 }
@@ -58,7 +60,7 @@ export async function openRuntime(given: { readonly env: CliContext['env']; read
     // Our own embedded database is nobody else's: it follows the program.
     if (schema === 'migrate' || (schema === 'require' && embedded !== null)) await migrate(pool);
     else if (schema === 'require') await requireMigrated(pool);
-    return { settings, pool, databaseUrl, kubernetes: kubeSource(settings, given.env), clock: systemClock, random: systemRandom, log, path: given.env['PATH'] ?? '', close };
+    return { settings, pool, databaseUrl, kubernetes: kubeSource(settings, given.env), clock: systemClock, random: systemRandom, log, tell: () => undefined, path: given.env['PATH'] ?? '', close };
   } catch (error) {
     await close();
     throw error;
@@ -69,8 +71,17 @@ export async function openRuntime(given: { readonly env: CliContext['env']; read
 export async function withRuntime<T>(context: CliContext, command: Command, schema: Schema, use: (runtime: OpenRuntime) => Promise<T>): Promise<T> {
   const runtime = await openRuntime({ env: context.env, flags: settingFlags(command) }, `dory ${command.name()}`, schema);
   try {
-    return await use(runtime);
+    return await use({ ...runtime, tell: once(context.terminal.err) });
   } finally {
     await runtime.close();
   }
+}
+
+function once(tell: (text: string) => void): (text: string) => void {
+  const told = new Set<string>();
+  return (text) => {
+    if (told.has(text)) return;
+    told.add(text);
+    tell(text);
+  };
 }

@@ -51,7 +51,7 @@ async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions):
     env: {},
     flags: { 'config-db': url, 'data-dir': join(folder, 'data'), 'git-url': remote, cluster: 'test', 'git-coalesce': '0s', 'heartbeats-receiver': 'external', ...flags },
   });
-  return { settings, pool, databaseUrl: url, kubernetes: null, clock: systemClock, random: systemRandom, log: silentLog, path: process.env['PATH'] ?? '' };
+  return { settings, pool, databaseUrl: url, kubernetes: null, clock: systemClock, random: systemRandom, log: silentLog, tell: () => undefined, path: process.env['PATH'] ?? '' };
 }
 
 export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {

@@ -1,8 +1,14 @@
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { kubeSource } from '../../../src/cli/cluster.ts';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { kubeSource, withCluster } from '../../../src/cli/cluster.ts';
 import { createAccess } from '../../../src/platform/kube/access.ts';
+import type { Runtime } from '../../../src/cli/runtime.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
+import { silentLog } from '../../../src/platform/log.ts';
+import { systemRandom } from '../../../src/platform/random.ts';
 import { loadSettings } from '../../../src/platform/settings.ts';
 import { temporaryFolder } from '../../support/temp.ts';
 
@@ -52,4 +58,27 @@ test('several files: the first one\'s context, and a file that is missing is non
   // The same credentials keep the same connections.
   expect((await access.connect()).agent).toBe(agent);
   access.close();
+});
+
+test('a command that looked says that how long a node is as it is counts from there', async () => {
+  const server = createServer((request, response) => {
+    const watched = new URL(request.url ?? '', 'http://server').searchParams.has('watch');
+    response.writeHead(200, { 'content-type': 'application/json' });
+    // A watch on which nothing happens.
+    if (watched) response.flushHeaders();
+    else response.end('{"metadata":{"resourceVersion":"1"},"items":[]}');
+  });
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  onTestFinished(() => new Promise((resolve) => { server.close(() => { resolve(); }); server.closeAllConnections(); }));
+  const { port } = server.address() as AddressInfo;
+  await writeFile(join(folder.path, 'config'), JSON.stringify({
+    apiVersion: 'v1', kind: 'Config', 'current-context': 'a',
+    clusters: [{ name: 'a', cluster: { server: `http://127.0.0.1:${String(port)}`, 'insecure-skip-tls-verify': true } }], users: [{ name: 'a', user: {} }], contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+  }));
+  const told: string[] = [];
+  const runtime = { kubernetes: null, clock: systemClock, random: systemRandom, log: silentLog, settings: await loadSettings({ env: {}, flags: {} }), tell: (text: string) => { told.push(text); } } as unknown as Runtime;
+  await withCluster(runtime, () => Promise.resolve());
+  expect(told).toHaveLength(0);
+  await withCluster({ ...runtime, kubernetes: { kind: 'file', path: join(folder.path, 'config') } }, () => Promise.resolve());
+  expect(told).toHaveLength(1);
 });
