@@ -30,7 +30,9 @@ const sentences = {
   'home-changed': (e) => `its home is now ${text(e, 'home')}`,
   'move-cancelled': (e) => `${text(e, 'node')} can't take it after all; it stays on ${text(e, 'target')}`,
   'spec-changed': (e) => `changed: ${text(e, 'changed')}`,
+  'secrets-rotated': (e) => `credentials were replaced (${text(e, 'versions')})`,
   'row-removed': () => 'its row is gone, terminated or failed',
+  'handed-back': (e) => `handed back to the system that ran here before, by ${text(e, 'by')}`,
   'epochs-repaired': (e) => `Git shows it at epoch ${text(e, 'seen')}, the database knew ${text(e, 'known')}: what runs was adopted`,
   // Fences: what proved that the old pod writes no more
   'fence-acknowledged': (e) => `stop acknowledged by the agent on ${text(e, 'target')} (${age(e, 'waitedMs')} after the request)`,
@@ -52,6 +54,8 @@ const sentences = {
   'failback-window': (e) => `${text(e, 'node')} is fit again; it goes home from ${text(e, 'from')} to ${text(e, 'to')} UTC`,
   'fresh-grace': (e) => `automation was off until ${age(e, 'sinceMs')} ago (${text(e, 'why')}); it waits ${age(e, 'graceMs')} before it acts on what it sees`,
   'kubernetes-unreachable': (e) => `Kubernetes gives no news of ${text(e, 'node')} (${text(e, 'detail')})`,
+  'not-adopted': () => 'a pod that the system before this one started runs it still; dory adopt start takes it over',
+  'pods-unseen': () => 'the cluster gives no news of its pods, and one that the system before this one started may run it',
   'paused': (e) => `automation is paused by ${text(e, 'by')}: ${text(e, 'why')}`,
   'locked': (e) => `${text(e, 'lock')} is locked by ${text(e, 'owner')} until ${text(e, 'until')}: ${text(e, 'why')}`,
   'guard-frozen': (e) => `the fleet guard has frozen automation for ${age(e, 'sinceMs')}; dory approve guard lets it go`,
@@ -85,6 +89,18 @@ const sentences = {
   'state-not-portable': (e) => `its state backend is ${text(e, 'backend')}, which stays on the node`,
   'gpu-missing': (e) => `it needs a GPU, and ${text(e, 'target')} has none`,
   'architecture-missing': (e) => `it runs on ${text(e, 'needs')}, and ${text(e, 'target')} has ${text(e, 'has')}`,
+  // Roll-outs: why the cluster does not run what was decided
+  'image-pull': (e) => `its image can't be pulled on ${text(e, 'node')}: ${text(e, 'words')}`,
+  'crash-loop': (e) => `it ends again and again on ${text(e, 'node')}: ${text(e, 'words')}`,
+  'out-of-memory': (e) => `it was killed on ${text(e, 'node')} for using more memory than its limit (${text(e, 'words')})`,
+  'container-error': (e) => `its container can't be started on ${text(e, 'node')}: ${text(e, 'words')}`,
+  'unschedulable': (e) => `no node takes its pod: ${text(e, 'words')}`,
+  'quota-exceeded': (e) => `a quota of namespace ${text(e, 'namespace')} keeps its pod from being created: ${text(e, 'words')}`,
+  'pod-refused': (e) => `the cluster refuses to create its pod: ${text(e, 'words')}`,
+  'pod-over': (e) => `its pod on ${text(e, 'node')} is over: ${text(e, 'words')}`,
+  'not-ready': (e) => `it is not ready after ${age(e, 'deadlineMs')}, and the cluster does not say why (${text(e, 'words')})`,
+  'not-applied': (e) => `it was committed more than ${age(e, 'deadlineMs')} ago, and the cluster does not show it`,
+  'pod-recovered': (e) => `its pod ${text(e, 'pod')} is ready on ${text(e, 'node')}; it had failed with ${text(e, 'before')}`,
 } as const satisfies Record<string, (evidence: Evidence) => string>;
 
 export type ReasonCode = keyof typeof sentences;

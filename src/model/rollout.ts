@@ -1,10 +1,39 @@
+import type { Placement } from './placement.ts';
+import type { Evidence, ReasonCode } from './reasons.ts';
 import type { Millis } from './time.ts';
 
 /** What the cluster shows of one processor: every StatefulSet and every pod with its label, of whatever epoch. */
 export interface LiveProcessor {
   readonly sets: readonly LiveSet[];
   readonly pods: readonly LivePod[];
+  /** Why its StatefulSet gets no pod, as the cluster told its controller; null where nothing was told. */
+  readonly refusal: string | null;
 }
+
+/** One placement, as far as its roll-out is judged by it. */
+export interface Placed extends Pick<Placement, 'epoch' | 'phase' | 'revision'> {
+  /** How long ago its commit reached the remote; null before. */
+  readonly committedMs: Millis | null;
+}
+
+/** What was recorded last of a roll-out. */
+export interface RecordedRollout {
+  /** `progressing`: it had failed, and no longer does. */
+  readonly state: 'progressing' | 'live' | 'failed';
+  readonly epoch: number;
+  readonly revision: number;
+  /** Why it failed; null in the other states. */
+  readonly reason: string | null;
+}
+
+/**
+ * How far the cluster is with a placement. `pending`: it does not show the decision yet. `live`: its pod is ready; or, where it is to
+ * stop, none is left. `dueAt`: when time alone changes this, on the monotonic clock; null: never.
+ */
+export type Rollout =
+  | { readonly state: 'pending' | 'progressing'; readonly pod: LivePod | null; readonly dueAt: Millis | null }
+  | { readonly state: 'live'; readonly pod: LivePod | null; readonly dueAt: null }
+  | { readonly state: 'failed'; readonly pod: LivePod | null; readonly reason: ReasonCode; readonly evidence: Evidence; readonly dueAt: Millis | null };
 
 export interface LiveMember {
   /** The label `processor-id`; empty without one. */

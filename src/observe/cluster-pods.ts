@@ -88,7 +88,7 @@ export type Orphan = LivePod;
 export interface Members {
   onPod(before: LivePod | null, after: LivePod | null): void;
   onStatefulSet(before: LiveSet | null, after: LiveSet | null): void;
-  of(processorId: string): LiveProcessor;
+  of(processorId: string): Omit<LiveProcessor, 'refusal'>;
   /** Pods with an epoch that no StatefulSet wants any more. */
   orphans(): readonly Orphan[];
   /** Processors with a pod that bears no epoch. */

@@ -13,6 +13,7 @@ import type { Random } from '../platform/random.ts';
 import { readNode, utilization, type NodeEntry } from './cluster-nodes.ts';
 import { createMembers, readPod, readStatefulSet, type Members, type Orphan } from './cluster-pods.ts';
 import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
+import { createRefusalReader, type RefusalReader } from './cluster-refusals.ts';
 
 /**
  * What Kubernetes says: the edge nodes' conditions, and which pods of ours are left. Every instance keeps it, whether it leads or
@@ -30,6 +31,8 @@ export interface Cluster extends ClusterPort {
   readonly utilization: () => ReadonlyMap<string, number>;
   /** Pods of ours that no StatefulSet wants any more; null while that is not known for certain. */
   readonly orphans: () => readonly Orphan[] | null;
+  /** Processors with a pod that bears no epoch; null while that is not known for certain. */
+  readonly bare: () => ReadonlySet<ProcessorId> | null;
   /** Begins to watch. */
   start(): void;
   /** Resolves with true as soon as everything was listed once, or with false when `limit` is over. */
@@ -73,6 +76,7 @@ interface Caches {
   readonly sets: KubeCache<LiveSet>;
   readonly members: Members;
   readonly leases: LeaseReader;
+  readonly refusals: RefusalReader;
 }
 
 /** Both clocks at one moment. */
@@ -91,7 +95,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   let last: Moment | null = null;
   return {
     start: () => {
-      for (const part of [...all, caches.leases]) part.start();
+      for (const part of [...all, caches.leases, caches.refusals]) part.start();
     },
     look: () => {
       const monotonic = clock.monotonic();
@@ -105,9 +109,14 @@ export function createCluster(options: ClusterOptions): Cluster {
       // Where no snapshot was ever taken, as on an instance that does not lead, this machine's clock is good enough to show.
       return entry === undefined ? null : conditionOf(entry, caches.leases, last ?? { at: clock.now(), monotonic: clock.monotonic() });
     },
-    live: (processorId) => (areMembersFresh(caches, options) ? caches.members.of(processorId) : null),
+    live: (processorId) => {
+      if (!areMembersFresh(caches, options)) return null;
+      const { sets, pods } = caches.members.of(processorId);
+      return { sets, pods, refusal: caches.refusals.of(sets) };
+    },
     utilization: () => utilization(caches.nodes.items.values(), caches.pods.items.values()),
     orphans: () => (areMembersFresh(caches, options) ? caches.members.orphans() : null),
+    bare: () => (areMembersFresh(caches, options) ? caches.members.bare() : null),
     synced: async (limit) => {
       const end = clock.monotonic() + limit;
       while (all.some((cache) => cache.aliveAt() === null)) {
@@ -117,11 +126,14 @@ export function createCluster(options: ClusterOptions): Cluster {
       return true;
     },
     close: async () => {
-      await Promise.all([...all, caches.leases].map((part) => part.close()));
+      await Promise.all([...all, caches.leases, caches.refusals].map((part) => part.close()));
       client.close();
     },
   };
 }
+
+/** Between the end of one pod and the next there are moments. */
+const shortFor = seconds(2);
 
 /** Signs of life come every few seconds; where old news is to be no news sooner, more often, so that one may be late. */
 function signEvery(fresh: Millis): Millis {
@@ -168,7 +180,12 @@ function createCaches(options: ClusterOptions): Caches {
     },
   });
   const doubtful = (): readonly string[] => [...nodes.items.values()].filter(({ ready }) => ready !== 'true').map(({ name }) => name);
-  return { nodes, pods, sets, members, leases: createLeaseReader({ client, clock, log, doubtful }) };
+  const short = (): readonly LiveSet[] => [...sets.items.values()].filter((set) => set.short && clock.monotonic() - set.since >= shortFor);
+  return {
+    nodes, pods, sets, members,
+    leases: createLeaseReader({ client, clock, log, doubtful }),
+    refusals: createRefusalReader({ client, clock, log, short, onRead: onMember ?? (() => undefined) }),
+  };
 }
 
 /** Whether what is known of pods and StatefulSets is of now. */

@@ -23,7 +23,7 @@ type Waiting = z.output<typeof waiting>;
 
 /** Enough of the scheduler's or a registry's words for a person. */
 const longestWords = 400;
-const cutWords = (words: string): string => (words.length > longestWords ? `${words.slice(0, longestWords - 1)}…` : words);
+export const cutWords = (words: string): string => (words.length > longestWords ? `${words.slice(0, longestWords - 1)}…` : words);
 
 /** What every container goes through. */
 const usual: ReadonlySet<string> = new Set(['ContainerCreating', 'PodInitializing']);
