@@ -2,12 +2,12 @@ import type { Pool, PoolClient } from 'pg';
 import type { Fleet } from '../model/fleet.ts';
 import type { Policy, PolicyOverride, Snapshot } from '../model/snapshot.ts';
 import { instant, type Instant } from '../model/time.ts';
-import { inTransaction } from '../platform/pg.ts';
+import { inTransaction, msBefore } from '../platform/pg.ts';
 import { withConditions, withPods, type ClusterPort } from './cluster.ts';
 import { readControls } from './controls.ts';
 import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
-import { readAgents, readPlacements, readRetired } from './placements.ts';
+import { readAgents, readPlacements, readRetired, type PlacementsAt, type StateAt } from './placements.ts';
 import type { Tables } from './rows.ts';
 import { inDoubt, intakeOf, readNodeSignals, withNodeBeats, type IntakeFacts, type Receiver } from './signals.ts';
 import { fingerprintSql, readCatalog, readTable, tableNames, type Catalog, type TableName } from './tables.ts';
@@ -52,11 +52,10 @@ export function createObserver(pool: Pool, settings: ObserveSettings, cluster: C
 interface Memory {
   readonly catalog: Catalog;
   readonly fingerprints: Fingerprints;
-  readonly version: string;
   readonly parsed: Parsed;
   readonly assembly: Assembly;
   readonly fleet: Fleet;
-  readonly placements: Snapshot['placements'];
+  readonly placed: PlacementsAt;
   readonly retired: Snapshot['retired'];
 }
 
@@ -71,7 +70,7 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
   const catalog = before?.catalog ?? (await readCatalog(client, settings.siteColumn));
   const pulse = await readPulse(client, catalog);
   const memory = await refresh(client, { catalog, pulse, settings, before });
-  const { fleet, placements, retired } = memory;
+  const { fleet, placed: { placements }, retired } = memory;
   const { at, intake: recorded } = pulse;
   const cluster = clusterAt?.(at) ?? null;
   const nodes = withConditions(await readNodeSignals(client, fleet.nodes), fleet.nodes, cluster);
@@ -87,25 +86,23 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
 /** The small facts, and whether the large ones changed, in one question. */
 interface Pulse {
   readonly at: Instant;
-  /** Raised by every decision. */
-  readonly version: string;
+  readonly state: StateAt;
   readonly intake: IntakeFacts['recorded'];
   readonly fingerprints: Fingerprints;
 }
 
 async function readPulse(client: PoolClient, catalog: Catalog): Promise<Pulse> {
-  const ms = (column: string): string => `floor(extract(epoch from ${column}) * 1000)::bigint::text`;
   const fingerprints = tableNames.map((name) => `${fingerprintSql(catalog[name])} as ${name}`);
-  const { rows } = await client.query<Fingerprints & { at: string; version: string; since: string | null; until: string | null }>(
-    `select ${ms('now()')} as at, s.version, ${ms('i.covered_since')} as since, ${ms('i.covered_until')} as until,
+  const { rows } = await client.query<Fingerprints & { at: string; version: string; revision: string; since: string | null; until: string | null }>(
+    `select ${msBefore('now()')} as at, s.version, s.revision, ${msBefore('i.covered_since')} as since, ${msBefore('i.covered_until')} as until,
             ${fingerprints.join(', ')}
        from dory.state s left join dory.intake i on true`,
   );
   const [row] = rows;
   if (row === undefined) throw new Error('observe: dory.state has no row');
-  const { at, version, since, until, ...rest } = row;
+  const { at, version, revision, since, until, ...rest } = row;
   const intake = since === null || until === null ? null : { since: instant(Number(since)), until: instant(Number(until)) };
-  return { at: instant(Number(at)), version, intake, fingerprints: rest };
+  return { at: instant(Number(at)), state: { version: Number(version), revision: Number(revision) }, intake, fingerprints: rest };
 }
 
 interface Refresh {
@@ -117,14 +114,14 @@ interface Refresh {
 
 /** Reads and parses what changed since `before`. */
 async function refresh(client: PoolClient, { catalog, pulse, settings, before }: Refresh): Promise<Memory> {
-  const { fingerprints, version } = pulse;
+  const { fingerprints, state } = pulse;
   const changed = tableNames.filter((name) => before?.fingerprints[name] !== fingerprints[name]);
-  const decided = before?.version !== version;
+  const decided = before?.placed.state.version !== state.version;
   if (before !== null && changed.length === 0 && !decided) return before;
   const seen = await refreshFleet(client, { catalog, settings, changed, before });
-  const placements = decided ? await readPlacements(client) : before.placements;
+  const placed = await readPlacements(client, state, before?.placed ?? null);
   const retired = decided || changed.includes('processors') ? await readRetired(client) : before.retired;
-  return { ...seen, catalog, fingerprints, version, placements, retired };
+  return { ...seen, catalog, fingerprints, placed, retired };
 }
 
 type Changed = Omit<Refresh, 'pulse'> & { readonly changed: readonly TableName[] };

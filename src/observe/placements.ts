@@ -1,6 +1,6 @@
 import type { PoolClient } from 'pg';
 import { Failure } from '../model/failure.ts';
-import type { Digest, Epoch, NodeId, NodeName, ProcessorId, RevisionId } from '../model/ids.ts';
+import { byText, type Digest, type Epoch, type NodeId, type NodeName, type ProcessorId, type RevisionId } from '../model/ids.ts';
 import { unknown } from '../model/observed.ts';
 import type { Placement, Target } from '../model/placement.ts';
 import { reasonCodes, type ReasonCode } from '../model/reasons.ts';
@@ -14,13 +14,63 @@ const reasons: ReadonlyMap<string, ReasonCode> = new Map(reasonCodes.map((code) 
 /** Rows that are held at once beside what they are parsed to: those of a large fleet would stay with the heap for good. */
 const rowsAtOnce = 5_000;
 
-/** All of `dory.placements`, sorted. Those on one node share their target, so that a copy of its name is not kept for each. */
-export async function readPlacements(client: PoolClient): Promise<readonly Placement[]> {
+/** What `dory.state` says of decisions. */
+export interface StateAt {
+  /** Raised by one by each decision, and by whatever else changes placements. */
+  readonly version: number;
+  readonly revision: number;
+}
+
+/** All of `dory.placements`, as of one state. */
+export interface PlacementsAt {
+  readonly state: StateAt;
+  /** Sorted. */
+  readonly placements: readonly Placement[];
+  /** Those on one node share their target, so that a copy of its name is not kept for each. */
+  readonly targets: Map<string, Target>;
+}
+
+/** Reads what changed since `before`; the very same where nothing did. */
+export async function readPlacements(client: PoolClient, state: StateAt, before: PlacementsAt | null): Promise<PlacementsAt> {
+  if (before?.state.version === state.version) return before;
+  const targets = before?.targets ?? new Map<string, Target>();
+  const changed = before !== null && onlyDecided(before.state, state) ? await readChanged(client, before.state.revision, targets) : null;
+  const placements = before === null || changed === null ? await readAll(client, targets) : replaced(before.placements, changed);
+  return { state, placements, targets };
+}
+
+/** Whether all that changed placements were decisions, of each of which `dory.changes` has the record. */
+function onlyDecided(before: StateAt, now: StateAt): boolean {
+  return before.revision > 0 && now.revision > before.revision && now.version - before.version === now.revision - before.revision;
+}
+
+const columns = `epoch::text, target_node_id::text, target_node_name, phase, reason, ${ms('since')}, spec_digest, revision::text`;
+
+/** Null for what has no placement any more; null for all if that is too much to be held beside everything else. */
+async function readChanged(client: PoolClient, after: number, targets: Map<string, Target>): Promise<ReadonlyMap<ProcessorId, Placement | null> | null> {
+  const { rows } = await client.query<PlacementRow>({
+    text: `select processor_id::text, ${columns}
+             from (select distinct processor_id from dory.changes where revision > $1) c left join dory.placements p using (processor_id)
+            limit ${String(rowsAtOnce + 1)}`,
+    values: [after],
+    rowMode: 'array',
+    types: rawText,
+  });
+  if (rows.length > rowsAtOnce) return null;
+  return new Map(rows.map((row) => [(row[0] ?? '') as ProcessorId, row[1] === null ? null : toPlacement(row, targets)]));
+}
+
+function replaced(before: readonly Placement[], changed: ReadonlyMap<ProcessorId, Placement | null>): readonly Placement[] {
+  const now = [...changed.values()].filter((placement) => placement !== null);
+  const kept = before.filter(({ processorId }) => !changed.has(processorId));
+  return [...kept, ...now].sort((a, b) => byText(a.processorId, b.processorId));
+}
+
+async function readAll(client: PoolClient, targets: Map<string, Target>): Promise<readonly Placement[]> {
   const placements: Placement[] = [];
-  const targets = new Map<string, Target>();
   for (let last: string | null = null; ; ) {
     const { rows }: { rows: PlacementRow[] } = await client.query<PlacementRow>({
-      text: `select processor_id::text, epoch::text, target_node_id::text, target_node_name, phase, reason, ${ms('since')}, spec_digest, revision::text
+      text: `select processor_id::text, ${columns}
                from dory.placements where $1::uuid is null or processor_id > $1::uuid order by processor_id limit ${String(rowsAtOnce)}`,
       values: [last],
       rowMode: 'array',

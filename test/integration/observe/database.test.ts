@@ -111,6 +111,30 @@ describe('a second look', () => {
     expect((await createObserver(database.pool, settings).observe()).fleet).toEqual(next);
   });
 
+  test('reads of placements what decisions changed, and all of them where something else did', async () => {
+    await seedSyntheticFleet(database.pool, { processors: 50 });
+    const first = await placeAtHome();
+    const [moved, removed, kept] = first.placements.map(({ processorId }) => processorId) as string[] as [string, string, string];
+    await revision(2);
+    await sql("update dory.placements set epoch = 2, target_kind = 'managed', target_node_id = null, target_node_name = null, revision = 2 where processor_id = $1", moved);
+    await sql('delete from dory.placements where processor_id = $1', removed);
+    await sql(
+      `insert into dory.changes (processor_id, revision, kind, reason, evidence, rejected, placement) select id, 2, 'move', 'node-dead', '{}', '[]', null from unnest($1::uuid[]) as id`,
+      [moved, removed],
+    );
+    // Told of by nothing: only who reads all of them can see it.
+    await sql("update dory.placements set reason = 'home-changed' where processor_id = $1", kept);
+    await sql('update dory.state set version = version + 1, revision = 2');
+
+    const second = (await observer.observe()).placements;
+    expect(second.map(({ processorId }) => processorId)).toEqual(first.placements.map(({ processorId }) => processorId).filter((id) => id !== removed));
+    expect(second.filter((placement) => !first.placements.includes(placement))).toMatchObject([{ processorId: moved, epoch: 2, target: { kind: 'managed' }, revision: 2 }]);
+
+    await sql('update dory.state set version = version + 1');
+    expect((await observer.observe()).placements).toEqual((await createObserver(database.pool, settings).observe()).placements);
+    expect((await observer.observe()).placements.find(({ processorId }) => processorId === kept)).toMatchObject({ reason: 'home-changed' });
+  });
+
   test('finds the very same placements until something was decided', async () => {
     const first = await placeAtHome();
     expect(first.placements).toHaveLength(2);
