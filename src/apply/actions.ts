@@ -27,7 +27,9 @@ export type SkipReason =
   /** It failed so often that it waits. */
   | 'backing-off'
   /** It is being deleted: it is created anew when it is gone. */
-  | 'terminating';
+  | 'terminating'
+  /** A newer commit came before its turn. */
+  | 'overtaken';
 
 /** How each object ended; the words of kubectl and Flux. */
 export type Outcome =

@@ -1,0 +1,166 @@
+import { millis, seconds, type Millis } from '../model/time.ts';
+import type { Clock } from '../platform/clock.ts';
+import { objectSchema } from '../platform/kube/watch.ts';
+import type { KubeAnswer, KubeRequest } from '../platform/kube/write.ts';
+import type { Random } from '../platform/random.ts';
+import { backoff } from '../platform/retry.ts';
+import type { FailReason, Outcome, Retry, SkipReason } from './actions.ts';
+import type { Kinds } from './kinds.ts';
+import type { Step } from './lanes.ts';
+import { fieldManager, readLive } from './live.ts';
+import { notEstablished } from './established.ts';
+import type { DesiredObject, LiveObject } from './objects.ts';
+import { refusalOf, type Refusal } from './refusal.ts';
+import { refOf, type SentAction } from './stages.ts';
+
+/** Why it is not sent after all. */
+export interface Objection {
+  readonly reason: SkipReason;
+  readonly detail: string;
+}
+
+/** How one object ended, and how long the server asked to leave it alone. */
+export interface Ending {
+  readonly outcome: Outcome;
+  readonly retryAfter: Millis | null;
+}
+
+/** One object's way to its outcome. */
+export interface Attempt {
+  readonly action: SentAction;
+  tries: number;
+  began: Millis | null;
+  /** A CustomResourceDefinition that was applied, and may not be of use yet. */
+  applied: { readonly outcome: Outcome; readonly at: Millis } | null;
+}
+
+export interface AttemptOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly kinds: Kinds;
+  readonly dryRun: boolean;
+  /** Counts, keeps the pace, and asks for the lead before. */
+  readonly send: (request: KubeRequest) => Promise<KubeAnswer>;
+  readonly objection: (action: SentAction) => Objection | null;
+  readonly mayRecreate: (desired: DesiredObject, live: LiveObject) => boolean;
+}
+
+type Answered = Extract<KubeAnswer, { kind: 'answered' }>;
+
+/** What passes by itself is tried again so long and so often within one pass; longer troubles are the next pass's. */
+const patience = seconds(20);
+const mostTries = 6;
+const pauses = { first: millis(200), longest: seconds(5) };
+const establishing = { within: seconds(15), ask: millis(200) };
+/** Nothing of theirs outlives them, and they may be deleted while their pods run. */
+const recreatable = new Set(['StatefulSet', 'Job']);
+
+export async function tryOnce(attempt: Attempt, options: AttemptOptions): Promise<Step<Ending>> {
+  const { action } = attempt;
+  attempt.began ??= options.clock.monotonic();
+  attempt.tries += 1;
+  if (attempt.applied !== null) return look(action, attempt.applied, options);
+  const located = await options.kinds.locate(refOf(action), options.send);
+  if (located.kind === 'trouble') return located.answer.kind === 'answered' ? refused(attempt, located.answer, null, options) : unanswered(attempt, located.answer, options);
+  if (located.kind === 'unknown') return ended(failed(action, 'kind-unknown', `the server knows no ${refOf(action).kind} in ${refOf(action).apiVersion}`, 'later'));
+  const objection = options.objection(action);
+  if (objection !== null) return ended({ kind: 'skipped', ref: refOf(action), ...objection });
+  const answer = await options.send(requestOf(action, located.path, options.dryRun));
+  if (answer.kind !== 'answered') return unanswered(attempt, answer, options);
+  if (answer.status < 300) return succeeded(attempt, answer, options);
+  return refused(attempt, answer, located.path, options);
+}
+
+function requestOf(action: SentAction, path: string, dryRun: boolean): KubeRequest {
+  if (action.kind === 'prune') return deletion(path, action.live.uid, 'Background', dryRun);
+  const query = new URLSearchParams({ fieldManager, fieldValidation: 'Strict', ...(action.force ? { force: 'true' } : {}), ...(dryRun ? { dryRun: 'All' } : {}) });
+  return { method: 'PATCH', path: `${path}?${query.toString()}`, body: { type: 'application/apply-patch+yaml', text: action.desired.yaml } };
+}
+
+/** All of it in the body: where there is one, the server reads no query. */
+function deletion(path: string, uid: string, propagationPolicy: 'Background' | 'Foreground', dryRun = false): KubeRequest {
+  const options = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid }, propagationPolicy, ...(dryRun ? { dryRun: ['All'] } : {}) };
+  return { method: 'DELETE', path, body: { type: 'application/json', text: JSON.stringify(options) } };
+}
+
+function succeeded(attempt: Attempt, { status, body }: Answered, options: AttemptOptions): Step<Ending> {
+  const { action } = attempt;
+  const ref = refOf(action);
+  if (action.kind === 'prune') return ended({ kind: 'pruned', ref, live: null });
+  // What would be created has no version yet.
+  if (options.dryRun && status === 201) return ended({ kind: 'created', ref, live: null });
+  const { success, data } = objectSchema.safeParse(body);
+  if (!success) return ended({ kind: 'unknown', ref, detail: `${String(status)}, and no object` });
+  const live = readLive(data, ref);
+  if (live.terminating) return ended({ kind: 'skipped', ref, reason: 'terminating', detail: 'it was deleted in the meantime' });
+  const same = options.dryRun ? action.live?.owned === live.owned : action.live?.resourceVersion === live.resourceVersion;
+  const outcome: Outcome = { kind: status === 201 ? 'created' : same ? 'unchanged' : 'configured', ref, live };
+  if (ref.kind !== 'CustomResourceDefinition' || same || options.dryRun) return ended(outcome);
+  attempt.applied = { outcome, at: options.clock.monotonic() };
+  return { again: establishing.ask };
+}
+
+async function refused(attempt: Attempt, answer: Answered, path: string | null, options: AttemptOptions): Promise<Step<Ending>> {
+  const { action } = attempt;
+  const ref = refOf(action);
+  const refusal = refusalOf(answer, action.kind === 'apply' ? 'apply' : 'delete', ref);
+  if (refusal.reason === 'precondition' && answer.status === 404) return ended({ kind: 'pruned', ref, live: null });
+  if (refusal.reason === 'kind-unknown') options.kinds.forget(ref.apiVersion);
+  if (refusal.passing) return againOr(attempt, refusal.retryAfter, options, () => failedBy(action, refusal));
+  if (refusal.reason === 'immutable' && path !== null) {
+    const inTheWay = replaceable(action, options);
+    if (inTheWay !== null) return makeRoom(inTheWay, path, options);
+  }
+  return ended(failedBy(action, refusal), refusal.retryAfter);
+}
+
+function replaceable(action: SentAction, { dryRun, mayRecreate }: AttemptOptions): LiveObject | null {
+  if (action.kind !== 'apply' || action.live === null || dryRun || !recreatable.has(action.live.ref.kind)) return null;
+  return mayRecreate(action.desired, action.live) ? action.live : null;
+}
+
+/**
+ * In the foreground, and this very object: it is gone when its pods are, so that what is created anew under its name and its epoch
+ * never runs beside them. When it is gone it is missing, and the next pass applies it.
+ */
+async function makeRoom(live: LiveObject, path: string, options: AttemptOptions): Promise<Step<Ending>> {
+  const { ref } = live;
+  const answer = await options.send(deletion(path, live.uid, 'Foreground'));
+  if (answer.kind !== 'answered') return ended({ kind: 'unknown', ref, detail: answer.why });
+  if (answer.status >= 300) {
+    const { reason, detail, retry, retryAfter } = refusalOf(answer, 'delete', ref);
+    return ended({ kind: 'failed', ref, reason, detail, retry }, retryAfter);
+  }
+  return ended({ kind: 'skipped', ref, reason: 'terminating', detail: 'a field of it can\'t be changed: it was deleted, and is created anew when its pods are gone' });
+}
+
+async function look(action: SentAction, { outcome, at }: NonNullable<Attempt['applied']>, options: AttemptOptions): Promise<Step<Ending>> {
+  const why = await notEstablished(refOf(action), options);
+  if (why === null) return ended(outcome);
+  if (options.clock.monotonic() - at < establishing.within) return { again: establishing.ask };
+  return ended(failed(action, 'server', `it was applied, and is not established after ${String(establishing.within / 1000)} s: ${why}`, 'soon'));
+}
+
+/** A request without an answer: again in this pass while there is time. */
+function unanswered({ action, ...attempt }: Attempt, answer: Exclude<KubeAnswer, Answered>, options: AttemptOptions): Step<Ending> {
+  return againOr({ action, ...attempt }, null, options, () =>
+    answer.kind === 'unsent' ? failed(action, 'server', `can't be reached: ${answer.why}`, 'soon') : { kind: 'unknown', ref: refOf(action), detail: answer.why });
+}
+
+function againOr({ tries, began }: Attempt, retryAfter: Millis | null, { clock, random }: AttemptOptions, end: () => Outcome): Step<Ending> {
+  const wait = millis(Math.max(retryAfter ?? 0, backoff(pauses, tries, random)));
+  const isOver = tries >= mostTries || clock.monotonic() + wait - (began ?? 0) > patience;
+  return isOver ? ended(end(), retryAfter) : { again: wait };
+}
+
+function failedBy(action: SentAction, { reason, detail, retry }: Refusal): Outcome {
+  return failed(action, reason, detail, retry);
+}
+
+function failed(action: SentAction, reason: FailReason, detail: string, retry: Retry): Outcome {
+  return { kind: 'failed', ref: refOf(action), reason, detail, retry };
+}
+
+function ended(outcome: Outcome, retryAfter: Millis | null = null): Step<Ending> {
+  return { done: { outcome, retryAfter } };
+}

@@ -1,0 +1,98 @@
+import { millis, type Millis } from '../model/time.ts';
+import type { Clock } from '../platform/clock.ts';
+
+/** What became of one try. */
+export type Step<R> =
+  | { readonly done: R }
+  /** To be tried again after so long. It holds no lane meanwhile. */
+  | { readonly again: Millis };
+
+export interface LanesOptions<T, R> {
+  readonly clock: Clock;
+  /** Aborted: nothing more is begun, and waits end; what is under way is awaited. */
+  readonly signal: AbortSignal;
+  /** How many at once, at this moment. */
+  readonly limit: () => number;
+  /** On the monotonic clock: nothing begins before. */
+  readonly pausedUntil: () => Millis;
+  /** If it rejects, nothing more is begun, and so does the whole. */
+  readonly work: (item: T) => Promise<Step<R>>;
+  readonly onDone: (item: T, result: R) => void;
+}
+
+/**
+ * Works on all items, in their order, as many at once as `limit` says.
+ * @returns the items that were not finished, because of `signal`
+ */
+export function runInLanes<T, R>(items: readonly T[], options: LanesOptions<T, R>): Promise<readonly T[]> {
+  return new Promise((resolve, reject) => {
+    const lanes: Lanes<T> = { ready: [...items].reverse(), waiting: [], running: new Set(), trouble: [], timer: new AbortController() };
+    const pump = (): void => {
+      lanes.timer.abort();
+      const halted = options.signal.aborted || lanes.trouble.length > 0;
+      if (!halted) startWhatMay(lanes, options, pump);
+      if (lanes.running.size > 0 || (!halted && isOpen(lanes))) {
+        if (!halted) wake(lanes, options, pump);
+        return;
+      }
+      options.signal.removeEventListener('abort', pump);
+      const [trouble] = lanes.trouble;
+      if (trouble !== undefined) reject(trouble);
+      else resolve([...lanes.waiting.map(({ item }) => item), ...lanes.ready.reverse()]);
+    };
+    options.signal.addEventListener('abort', pump);
+    pump();
+  });
+}
+
+interface Lanes<T> {
+  /** The next one last. */
+  readonly ready: T[];
+  waiting: { readonly item: T; readonly due: Millis }[];
+  readonly running: Set<T>;
+  readonly trouble: Error[];
+  /** Ends the one wait of all. */
+  timer: AbortController;
+}
+
+function isOpen<T>({ ready, waiting }: Lanes<T>): boolean {
+  return ready.length > 0 || waiting.length > 0;
+}
+
+function startWhatMay<T, R>(lanes: Lanes<T>, options: LanesOptions<T, R>, pump: () => void): void {
+  const now = options.clock.monotonic();
+  if (options.pausedUntil() > now) return;
+  const due = lanes.waiting.filter((entry) => entry.due <= now);
+  if (due.length > 0) {
+    lanes.waiting = lanes.waiting.filter((entry) => entry.due > now);
+    // What has waited goes first: it was begun first.
+    lanes.ready.push(...due.map(({ item }) => item).reverse());
+  }
+  while (lanes.running.size < options.limit()) {
+    const item = lanes.ready.pop();
+    if (item === undefined) return;
+    begin(lanes, options, item, pump);
+  }
+}
+
+function begin<T, R>(lanes: Lanes<T>, { clock, work, onDone }: LanesOptions<T, R>, item: T, pump: () => void): void {
+  lanes.running.add(item);
+  work(item).then((step) => {
+    if ('again' in step) lanes.waiting.push({ item, due: millis(clock.monotonic() + step.again) });
+    else onDone(item, step.done);
+  }).catch((error: unknown) => { lanes.trouble.push(error instanceof Error ? error : new Error(String(error))); }).finally(() => {
+    lanes.running.delete(item);
+    pump();
+  });
+}
+
+/** Looks again when the pause is over, or the first of those that wait is due. The end of something under way looks again by itself. */
+function wake<T, R>(lanes: Lanes<T>, { clock, limit, pausedUntil }: LanesOptions<T, R>, pump: () => void): void {
+  if (lanes.running.size >= limit()) return;
+  const now = clock.monotonic();
+  const next = Math.max(pausedUntil(), lanes.ready.length > 0 ? now : Math.min(...lanes.waiting.map(({ due }) => due)));
+  if (next === Number.POSITIVE_INFINITY) return;
+  const timer = new AbortController();
+  lanes.timer = timer;
+  clock.sleep(millis(Math.max(1, next - now)), timer.signal).then(pump, () => undefined);
+}
