@@ -23,7 +23,7 @@ export function kubeSource({ kubeconfig }: Settings, env: CliContext['env'], fol
  * The cluster, to be started and closed; one that can't be reached is tried again and again. Null without one.
  * @throws Failure `settings-invalid` if the kubeconfig can't be read
  */
-export async function openCluster(runtime: Runtime, on: { readonly change: () => void; readonly health: (healthy: boolean) => void }): Promise<Cluster | null> {
+export async function openCluster(runtime: Runtime, on: { readonly change: () => void; readonly health: (healthy: boolean) => void; readonly member?: (processorId: string) => void }): Promise<Cluster | null> {
   const { kubernetes, clock, random, log, settings } = runtime;
   if (kubernetes === null) return null;
   const access = createAccess(kubernetes);
@@ -34,6 +34,7 @@ export async function openCluster(runtime: Runtime, on: { readonly change: () =>
     siteLabel: settings.sites.label,
     fresh: settings.failover.intakeFresh,
     onChange: on.change,
+    ...(on.member === undefined ? {} : { onMember: on.member }),
     onHealth: on.health,
   });
 }
