@@ -24,6 +24,8 @@ export interface ProcessorProps {
   readonly workload: Workload;
   /** Sorted by name; it wins over the template's. */
   readonly sensorEnv: readonly EnvVar[];
+  /** How often the credentials of its Secrets were replaced; null while none ever was. */
+  readonly secretVersions: string | null;
   /** A docker-registry Secret of the namespace; null if images need none. */
   readonly imagePullSecret: string | null;
   /** Where agents send heartbeats, unless the template names another place; null leaves it to the SDK. */
@@ -85,11 +87,16 @@ function spec(props: ProcessorProps): k8s.StatefulSetSpec {
     // Git is the history; at 50,000 processors ten revisions each are half a million objects.
     revisionHistoryLimit: 1,
     template: {
-      metadata: { labels: sorted({ ...labels(props), ...identity }), annotations: { 'dory.io/epoch': props.epoch } },
+      metadata: { labels: sorted({ ...labels(props), ...identity }), annotations: podAnnotations(props) },
       spec: podSpec(props),
     },
     ...(claims.length > 0 ? { volumeClaimTemplates: claims } : {}),
   };
+}
+
+/** A pod reads its credentials when it starts: a version that rises makes Kubernetes start it again. */
+function podAnnotations({ epoch, secretVersions }: ProcessorProps): Record<string, string> {
+  return { 'dory.io/epoch': epoch, ...(secretVersions === null ? {} : { 'dory.io/secret-versions': secretVersions }) };
 }
 
 function podSpec(props: ProcessorProps): k8s.PodSpec {

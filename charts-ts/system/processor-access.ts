@@ -1,11 +1,15 @@
 import { Chart } from 'cdk8s';
 import { k8s } from 'cdk8s-plus-30';
 import type { Construct } from 'constructs';
-import { orchestratorLabels, processorAccount } from './names.ts';
+import { orchestratorLabels, orchestratorName, processorAccount, why } from './names.ts';
 
-/** What the SDK needs in a namespace where processors run: its state lives in the ConfigMap `dory-state-{processor id}`. */
+/**
+ * What is needed in a namespace where processors run: by the SDK, whose state lives in the ConfigMap `dory-state-{processor id}`, and
+ * by the orchestrator, which writes their credentials there and nowhere else.
+ */
 export class ProcessorAccessChart extends Chart {
-  constructor(scope: Construct, id: string, namespace: string) {
+  /** `orchestrator`: the namespace of its ServiceAccount. */
+  constructor(scope: Construct, id: string, namespace: string, orchestrator: string) {
     super(scope, id);
     const account = { name: processorAccount, namespace };
     const metadata = (): k8s.ObjectMeta => ({ ...account, labels: orchestratorLabels() });
@@ -18,6 +22,21 @@ export class ProcessorAccessChart extends Chart {
       metadata: metadata(),
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: processorAccount },
       subjects: [{ kind: 'ServiceAccount', ...account }],
+    });
+    this.addSecretsAccess(namespace, orchestrator);
+  }
+
+  /** To look at Secrets is among the running system's rules. Server-side apply is a patch, and needs `create` for what is not there yet. */
+  private addSecretsAccess(namespace: string, orchestrator: string): void {
+    const name = `${orchestratorName}-secrets`;
+    new k8s.KubeRole(this, 'secrets-role', {
+      metadata: { name, namespace, labels: orchestratorLabels(), annotations: why('Beyond the running system: credentials go from the database to Secrets, never through Git.') },
+      rules: [{ apiGroups: [''], resources: ['secrets'], verbs: ['create', 'patch', 'delete'] }],
+    });
+    new k8s.KubeRoleBinding(this, 'secrets-binding', {
+      metadata: { name, namespace, labels: orchestratorLabels() },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name },
+      subjects: [{ kind: 'ServiceAccount', name: orchestratorName, namespace: orchestrator }],
     });
   }
 }

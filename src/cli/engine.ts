@@ -1,17 +1,20 @@
 import { openRepository, type Repository } from '../commit/repository.ts';
 import { readState } from '../commit/revisions.ts';
 import type { Push } from '../apply/argocd.ts';
+import type { SecretsKeeper } from '../apply/secrets-keeper.ts';
 import type { Stages } from '../cycle.ts';
 import { decide } from '../decide/decide.ts';
 import { Failure } from '../model/failure.ts';
-import type { Instant } from '../model/time.ts';
+import type { Snapshot } from '../model/snapshot.ts';
+import { seconds, type Instant } from '../model/time.ts';
 import type { Cluster } from '../observe/cluster.ts';
-import { createObserver } from '../observe/database.ts';
+import { createObserver, type Observer } from '../observe/database.ts';
 import type { Lease } from '../platform/leadership.ts';
 import { createPublisher, type Publisher } from '../publisher.ts';
 import { gitSettings } from './git-settings.ts';
 import { observeSettings } from './policy.ts';
 import { renderSettings } from './render-settings.ts';
+import { openSecretsKeeper } from './secrets-keeper.ts';
 import type { Runtime } from './runtime.ts';
 import { programVersion } from './version.ts';
 
@@ -33,6 +36,8 @@ export interface EngineOptions {
   /** Reads the lease again in the database. @throws Failure `not-leader` */
   readonly assertLeading: () => Promise<void>;
   readonly onStep?: Stages['onStep'];
+  /** A Secret of the cluster is not as it was: a cycle should look. */
+  readonly onSecrets?: () => void;
   /** Told of each push, right after it. */
   readonly onPushed?: (push: Push) => void;
   /** Names the cycle under way; a name of its own for each decision where it is absent. */
@@ -46,6 +51,9 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
   const { owner } = await readState(pool);
   const repository = openRepository(await gitSettings(settings, owner, runtime.path), runtime);
   const renderer = `dory ${programVersion()}`;
+  const secrets = openSecretsKeeper(runtime, options.onSecrets ?? (() => undefined));
+  secrets?.start();
+  let waited = false;
   let seen: Instant = runtime.clock.now();
   const publisher = createPublisher({
     pool,
@@ -59,7 +67,9 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
   });
   const stages: Stages = {
     observe: async () => {
-      const snapshot = await observer.observe();
+      if (!waited) await secrets?.synced(firstSecrets);
+      waited = true;
+      const snapshot = await observeWithSecrets(observer, secrets, options);
       seen = snapshot.at;
       return snapshot;
     },
@@ -78,7 +88,22 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
     },
     ...(options.onStep ? { onStep: options.onStep } : {}),
   };
-  return { stages, publisher, repository, cluster, close: () => repository.close() };
+  return { stages, publisher, repository, cluster, close: async () => {
+    await secrets?.close();
+    await repository.close();
+  } };
+}
+
+/** For the list of Secrets the first cycle waits, and not for long. */
+const firstSecrets = seconds(5);
+
+/** Secrets come before the manifests that refer to them, and are in the cluster before a version of them is in a manifest. */
+async function observeWithSecrets(observer: Observer, secrets: SecretsKeeper | null, { lease, assertLeading }: EngineOptions): Promise<Snapshot> {
+  const snapshot = await observer.observe();
+  const [held, rows] = [lease(), observer.credentialsMark()];
+  if (secrets === null || held === null || rows === null) return snapshot;
+  const replaced = await secrets.keep(snapshot.fleet, rows, { epoch: held.epoch, assertLeading });
+  return replaced ? observer.observe() : snapshot;
 }
 
 /** Short enough to be read out, long enough to be met once in a retention of events. */

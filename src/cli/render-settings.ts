@@ -34,7 +34,7 @@ function systemFilesOf(settings: Settings): RenderSettings['supportFiles'] {
   const props = systemProps(settings.system, settings);
   return (namespaces) => {
     const files = systemFiles(props, namespaces);
-    return [...files.values()].some((text) => placeholder.test(text)) ? processorSupportFiles(namespaces) : files;
+    return [...files.values()].some((text) => placeholder.test(text)) ? processorSupportFiles(namespaces, props.namespace) : files;
   };
 }
 

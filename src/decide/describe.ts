@@ -28,6 +28,9 @@ export async function describeUpdates(
     const workload = spec && workloads.get(spec.workload);
     if (change.kind !== 'update' || old === undefined || spec === undefined || workload === undefined) return change;
     const fields = [...differences(old.body, workload, workloadFields), ...differences<ProcessorSpec>(old.spec, spec, ['namespace', 'sensor'])];
+    if (fields.length === 0 && old.spec.secretVersions !== spec.secretVersions) {
+      return { ...change, reason: 'secrets-rotated', evidence: { versions: spec.secretVersions ?? 'none' } };
+    }
     return fields.length === 0 ? change : { ...change, evidence: { ...change.evidence, changed: fields.join(', ') } };
   });
 }

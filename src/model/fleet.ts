@@ -90,7 +90,7 @@ export type EnvVar =
   | { readonly name: string; readonly value: string }
   | { readonly name: string; readonly secret: SecretKey };
 
-/** Where a credential is found in the cluster; the value itself is never in this program's memory past `observe`. */
+/** Where a credential is found in the cluster. Its value goes from the database to that Secret (`apply/secrets.ts`) and nowhere else. */
 export interface SecretKey {
   /** `dory-sensor-<sensor id>` or `dory-env-<template id>`. */
   readonly name: string;
@@ -104,6 +104,8 @@ export interface ProcessorSpec {
   readonly namespace: string;
   readonly home: Home;
   readonly sensor: SensorSpec | null;
+  /** `env=2,sensor=3`: how often its credentials were replaced, counted from 1. Absent while none ever was. */
+  readonly secretVersions?: string;
   /** Of what rendering reads: all the fields above but `home`. */
   readonly digest: Digest;
 }

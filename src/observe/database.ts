@@ -10,6 +10,7 @@ import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Par
 import { readAgents, readPlacements, readRetired, type PlacementsAt, type StateAt } from './placements.ts';
 import type { Tables } from './rows.ts';
 import { inDoubt, intakeOf, readNodeSignals, withNodeBeats, type IntakeFacts, type Receiver } from './signals.ts';
+import { readSecretVersions, rotationsSql, type SecretVersions } from './secret-versions.ts';
 import { fingerprintSql, readCatalog, readTable, tableNames, type Catalog, type TableName } from './tables.ts';
 
 export interface ObserveSettings {
@@ -31,6 +32,8 @@ export interface Observer {
    */
   observe(): Promise<Snapshot>;
 }
+  /** Changes whenever rows do that credentials come from: a replaced password changes nothing else. Null before the first look. */
+  credentialsMark(): string | null;
 
 /** `cluster`: null where heartbeats alone decide. */
 export function createObserver(pool: Pool, settings: ObserveSettings, cluster: ClusterPort | null = null): Observer {
@@ -46,6 +49,7 @@ export function createObserver(pool: Pool, settings: ObserveSettings, cluster: C
       return seen.snapshot;
     },
   };
+    credentialsMark: () => (memory === null ? null : `${memory.fingerprints.versions}, ${memory.fingerprints.sensors}`),
 }
 
 /** What is kept from one look to the next. */
@@ -53,6 +57,8 @@ interface Memory {
   readonly catalog: Catalog;
   readonly fingerprints: Fingerprints;
   readonly parsed: Parsed;
+  readonly rotations: string;
+  readonly secretVersions: SecretVersions;
   readonly assembly: Assembly;
   readonly fleet: Fleet;
   readonly placed: PlacementsAt;
@@ -89,20 +95,22 @@ interface Pulse {
   readonly state: StateAt;
   readonly intake: IntakeFacts['recorded'];
   readonly fingerprints: Fingerprints;
+  /** Rises whenever credentials were replaced. */
+  readonly rotations: string;
 }
 
 async function readPulse(client: PoolClient, catalog: Catalog): Promise<Pulse> {
   const fingerprints = tableNames.map((name) => `${fingerprintSql(catalog[name])} as ${name}`);
-  const { rows } = await client.query<Fingerprints & { at: string; version: string; revision: string; since: string | null; until: string | null }>(
-    `select ${msBefore('now()')} as at, s.version, s.revision, ${msBefore('i.covered_since')} as since, ${msBefore('i.covered_until')} as until,
+  const { rows } = await client.query<Fingerprints & { at: string; version: string; revision: string; rotations: string; since: string | null; until: string | null }>(
+    `select ${msBefore('now()')} as at, s.version, s.revision, ${rotationsSql} as rotations, ${msBefore('i.covered_since')} as since, ${msBefore('i.covered_until')} as until,
             ${fingerprints.join(', ')}
        from dory.state s left join dory.intake i on true`,
   );
   const [row] = rows;
   if (row === undefined) throw new Error('observe: dory.state has no row');
-  const { at, version, revision, since, until, ...rest } = row;
+  const { at, version, revision, rotations, since, until, ...rest } = row;
   const intake = since === null || until === null ? null : { since: instant(Number(since)), until: instant(Number(until)) };
-  return { at: instant(Number(at)), state: { version: Number(version), revision: Number(revision) }, intake, fingerprints: rest };
+  return { at: instant(Number(at)), state: { version: Number(version), revision: Number(revision) }, rotations, intake, fingerprints: rest };
 }
 
 interface Refresh {
@@ -114,23 +122,25 @@ interface Refresh {
 
 /** Reads and parses what changed since `before`. */
 async function refresh(client: PoolClient, { catalog, pulse, settings, before }: Refresh): Promise<Memory> {
-  const { fingerprints, state } = pulse;
+  const { fingerprints, state, rotations } = pulse;
   const changed = tableNames.filter((name) => before?.fingerprints[name] !== fingerprints[name]);
   const decided = before?.placed.state.version !== state.version;
-  if (before !== null && changed.length === 0 && !decided) return before;
-  const seen = await refreshFleet(client, { catalog, settings, changed, before });
+  const rotated = before?.rotations !== rotations;
+  if (before !== null && changed.length === 0 && !decided && !rotated) return before;
+  const secretVersions = rotated ? await readSecretVersions(client) : before.secretVersions;
+  const seen = await refreshFleet(client, { catalog, settings, changed, before, secretVersions });
   const placed = await readPlacements(client, state, before?.placed ?? null);
   const retired = decided || changed.includes('processors') ? await readRetired(client) : before.retired;
-  return { ...seen, catalog, fingerprints, placed, retired };
+  return { ...seen, catalog, fingerprints, rotations, secretVersions, placed, retired };
 }
 
-type Changed = Omit<Refresh, 'pulse'> & { readonly changed: readonly TableName[] };
+type Changed = Omit<Refresh, 'pulse'> & { readonly changed: readonly TableName[]; readonly secretVersions: SecretVersions };
 
-async function refreshFleet(client: PoolClient, { catalog, settings, changed, before }: Changed): Promise<Pick<Memory, 'parsed' | 'assembly' | 'fleet'>> {
+async function refreshFleet(client: PoolClient, { catalog, settings, changed, before, secretVersions }: Changed): Promise<Pick<Memory, 'parsed' | 'assembly' | 'fleet'>> {
   // A decision may have changed what quarantined processors were last rendered from; it changes nothing else here.
-  if (before !== null && changed.length === 0 && before.fleet.quarantined.length === 0) return before;
+  if (before !== null && changed.length === 0 && before.secretVersions === secretVersions && before.fleet.quarantined.length === 0) return before;
   const parsed = parseTables(await readTables(client, catalog, changed), before?.parsed);
-  const assembly = assemble(parsed, settings.defaultNamespace, before?.assembly ?? null);
+  const assembly = assemble(parsed, settings.defaultNamespace, before?.assembly ?? null, secretVersions);
   const fleet = toFleet(parsed, assembly, await readLastGood(client, quarantinedIds(assembly)));
   // Equal content is the same object: a rotated password changes no manifest.
   return { parsed, assembly, fleet: before?.fleet.digest === fleet.digest ? before.fleet : fleet };

@@ -4,8 +4,11 @@ import { isEnvName, isEnvValue, isManifestText } from '../model/kubernetes-names
 import { at, reject, report, type Section } from './parse-json.ts';
 import { judgeOf, type KeyJudge } from './secrets.ts';
 
-/** Makes a variable with its value, or with the place of its value where it is a credential: the Secret `secret`, under the same name. */
-export type MakeEnvVar = (name: string, value: string, secret: SecretKey['name']) => EnvVar;
+/**
+ * Makes a variable with its value, or with the place of its value where it is a credential: the Secret `secret`, under the same name.
+ * `certain`: it is one, whatever it looks like.
+ */
+export type MakeEnvVar = (name: string, value: string, secret: SecretKey['name'], certain?: boolean) => EnvVar;
 
 /**
  * Fleets have thousands of sensors whose settings are mostly the same, so what was judged once is remembered, and equal
@@ -13,7 +16,8 @@ export type MakeEnvVar = (name: string, value: string, secret: SecretKey['name']
  */
 export function envVarMaker(): MakeEnvVar {
   const judges = new Map<string, { readonly judge: KeyJudge; readonly plain: Map<string, EnvVar> }>();
-  return (name, value, secret) => {
+  return (name, value, secret, certain = false) => {
+    if (certain) return secretVar(name, secret);
     const known = judges.get(name) ?? { judge: judgeOf(name), plain: new Map<string, EnvVar>() };
     judges.set(name, known);
     const before = known.plain.get(value);
@@ -26,7 +30,7 @@ export function envVarMaker(): MakeEnvVar {
 }
 
 /** Keys in code-unit order, as in all that a spec is made of: its JSON is canonical then, without sorting (`specDigest`). */
-export function secretVar(name: string, secret: SecretKey['name']): EnvVar {
+function secretVar(name: string, secret: SecretKey['name']): EnvVar {
   return { name, secret: { key: name, name: secret } };
 }
 

@@ -6,6 +6,7 @@ import { parseNodes, parseSwitches, type Nodes } from './parse-nodes.ts';
 import { sensorParser, type SensorResult } from './parse-sensor.ts';
 import { parseTemplate, type TemplateResult } from './parse-template.ts';
 import type { ProcessorRow, Tables } from './rows.ts';
+import { versionsShown, type SecretVersions } from './secret-versions.ts';
 import { shown } from './secrets.ts';
 
 /**
@@ -78,29 +79,33 @@ interface Sources {
   readonly template: TemplateResult | undefined;
   readonly sensor: SensorResult | undefined;
   readonly node: readonly Problem[] | undefined;
+  readonly secretVersions: string | undefined;
 }
 
 /** Joins the parsed tables to processors, keeping what `before` has of those that did not change. */
-export function assemble(parsed: Parsed, defaultNamespace: string, before: Assembly | null): Assembly {
+export function assemble(parsed: Parsed, defaultNamespace: string, before: Assembly | null, versions: SecretVersions = new Map()): Assembly {
   return new Map(
     parsed.processors.map((row) => {
       const id = row.id as ProcessorId;
+      const template = row.templateId === null ? undefined : parsed.templates.get(row.templateId)?.result;
+      const sensor = row.sensorId === null ? undefined : parsed.sensors.get(row.sensorId)?.result;
       const from: Sources = {
         hash: row.hash,
-        template: row.templateId === null ? undefined : parsed.templates.get(row.templateId)?.result,
-        sensor: row.sensorId === null ? undefined : parsed.sensors.get(row.sensorId)?.result,
+        template,
+        sensor,
         node: row.nodeId === null ? undefined : parsed.nodes.problems.get(row.nodeId),
+        secretVersions: versionsShown(versions, [template?.ok === true ? template.workload.env : [], sensor?.ok === true ? sensor.sensor.env : []]),
       };
       const old = before?.get(id);
       if (old !== undefined && sameSources(old, from)) return [id, old];
       // No spread here and below: the engine gives each object made by one a shape of its own, which takes more than the object.
-      return [id, { hash: from.hash, template: from.template, sensor: from.sensor, node: from.node, result: join(row, from, defaultNamespace) }];
+      return [id, { hash: from.hash, template: from.template, sensor: from.sensor, node: from.node, secretVersions: from.secretVersions, result: join(row, from, defaultNamespace) }];
     }),
   );
 }
 
 function sameSources(a: Sources, b: Sources): boolean {
-  return a.hash === b.hash && a.template === b.template && a.sensor === b.sensor && sameProblems(a.node, b.node);
+  return a.hash === b.hash && a.template === b.template && a.sensor === b.sensor && a.secretVersions === b.secretVersions && sameProblems(a.node, b.node);
 }
 
 /** Nodes are parsed all at once, so equal answers are not the same object; most are "none". */
@@ -108,14 +113,16 @@ function sameProblems(a: readonly Problem[] | undefined, b: readonly Problem[] |
   return a === b || (a?.length === 0 && b?.length === 0);
 }
 
-function join(row: ProcessorRow, { template, sensor, node }: Sources, defaultNamespace: string): Assembled['result'] {
+function join(row: ProcessorRow, { template, sensor, node, secretVersions }: Sources, defaultNamespace: string): Assembled['result'] {
   const namespace = row.namespace === null || row.namespace === '' ? defaultNamespace : row.namespace;
   const home = homeOf(row, node);
   const problems = [...templateProblems(row, template), ...sensorProblems(row, sensor), ...namespaceProblems(namespace), ...('kind' in home ? [] : home)];
   if (problems.length > 0 || template?.ok !== true || !('kind' in home)) return { ok: false, problems: problems.sort(byField) };
-  const fields = { id: row.id as ProcessorId, namespace, sensor: sensor?.ok === true ? sensor.sensor : null, workload: template.workload.digest };
-  const { id, sensor: own, workload } = fields;
-  return { ok: true, spec: { id, namespace, sensor: own, workload, home, digest: specDigest(fields) } };
+  const [id, own, workload] = [row.id as ProcessorId, sensor?.ok === true ? sensor.sensor : null, template.workload.digest];
+  if (secretVersions === undefined) {
+    return { ok: true, spec: { id, namespace, sensor: own, workload, home, digest: specDigest({ id, namespace, sensor: own, workload }) } };
+  }
+  return { ok: true, spec: { id, namespace, secretVersions, sensor: own, workload, home, digest: specDigest({ id, namespace, secretVersions, sensor: own, workload }) } };
 }
 
 /**

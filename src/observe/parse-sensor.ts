@@ -1,6 +1,6 @@
 import type { EnvVar, Problem, ProblemCode, SensorSpec } from '../model/fleet.ts';
 import type { SensorId } from '../model/ids.ts';
-import { byName, canBeWritten, envVarMaker, secretVar, unwritable, type MakeEnvVar } from './parse-env.ts';
+import { byName, canBeWritten, envVarMaker, unwritable, type MakeEnvVar } from './parse-env.ts';
 import { at, isObject, readJson, report, type Section } from './parse-json.ts';
 import type { SensorRow } from './rows.ts';
 import { isCredential, snakeCase } from './secrets.ts';
@@ -11,14 +11,13 @@ export type SensorResult = { readonly ok: true; readonly sensor: SensorSpec } | 
  * Makes a parser for many sensors: their settings as variables `SENSOR_<KEY>`, beside `SENSOR_ID` and `SENSOR_TYPE`.
  * `metadata` describes a sensor to people and is not passed on.
  */
-export function sensorParser(): (row: SensorRow) => SensorResult {
+export function sensorParser(make: MakeEnvVar = envVarMaker()): (row: SensorRow) => SensorResult {
   const names = new Map<string, string>();
   const nameOf = (key: string): string => {
     const name = names.get(key) ?? `SENSOR_${snakeCase(key).toUpperCase()}`;
     names.set(key, name);
     return name;
   };
-  const make = envVarMaker();
   return (row) => parseSensor(row, nameOf, make);
 }
 
@@ -38,7 +37,7 @@ function parseSensor(row: SensorRow, nameOf: (key: string) => string, make: Make
     const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
     const objection = objectionTo(name, value, text, byVariable);
     if (objection !== null) report(root, objection[0], fieldAt(root, path), null, objection[1]);
-    else if (typeof value === 'object' && holdsCredential(key, value, 0)) byVariable.set(name, secretVar(name, secret));
+    else if (typeof value === 'object' && holdsCredential(key, value, 0)) byVariable.set(name, make(name, text, secret, true));
     else {
       const made = make(name, text, secret);
       byVariable.set(name, made);

@@ -2,7 +2,7 @@ import type { EnvVar, Probes, Problem, Resources, SecurityContext, StateBackend,
 import { byText, type TemplateId } from '../model/ids.ts';
 import { isCapability, isDeviceCount, isDnsLabel, isImageReference, isManifestText, isPort, isResourceQuantity, isVersion, parseQuantity } from '../model/kubernetes-names.ts';
 import { digestOf } from '../platform/digest.ts';
-import { envVarMaker, parseEnv, readSetting, unwritable } from './parse-env.ts';
+import { envVarMaker, parseEnv, readSetting, unwritable, type MakeEnvVar } from './parse-env.ts';
 import { at, present, readChoice, readFlag, readInteger, readJson, readQuantity, readSection, readTexts, reject, report, type Section } from './parse-json.ts';
 import type { TemplateRow, VersionRow } from './rows.ts';
 import { isCredential, looksLikeCredential, shown } from './secrets.ts';
@@ -64,11 +64,20 @@ function parseImage({ imageUri, digest }: VersionRow, problems: Problem[]): stri
 
 type RuntimeFields = Omit<Workload, 'digest' | 'templateId' | 'slug' | 'name' | 'version' | 'image'>;
 
+function secretOf(templateId: string): string {
+  return `dory-env-${templateId}`;
+}
+
+/** Makes the variables of a template once more, for who wants to know what `make` is given. */
+export function remakeEnv(templateId: string, runtimeConfig: string | null, make: MakeEnvVar): void {
+  parseEnv(readSection(readJson(runtimeConfig, 'runtime_config_template', []), 'env_vars'), secretOf(templateId), make);
+}
+
 function parseRuntime(templateId: string, version: VersionRow, problems: Problem[]): RuntimeFields {
   const root = readJson(version.runtimeConfig, 'runtime_config_template', problems);
   const container = readSection(root, 'container');
   const envSection = readSection(root, 'env_vars');
-  const env = parseEnv(envSection, `dory-env-${templateId}`, envVarMaker());
+  const env = parseEnv(envSection, secretOf(templateId), envVarMaker());
   const port = readInteger(container, 'port', { min: 1, max: 65_535 }, 8080);
   // No field of a workload, but the manifest has a volume there.
   readSetting(envSection, env, 'DORY_STATE_PVC_MOUNT', aMount);

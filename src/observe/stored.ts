@@ -25,6 +25,7 @@ const spec = z.strictObject({
     z.strictObject({ kind: z.literal('managed') }),
   ]),
   sensor: z.strictObject({ id: text<NonNullable<ProcessorSpec['sensor']>['id']>(), type: z.string(), env: z.array(envVar) }).nullable(),
+  secretVersions: z.string().exactOptional(),
   digest: text<ProcessorSpec['digest']>(),
 });
 

@@ -20,6 +20,7 @@ export function processorProps({ spec, workload, placement }: ManifestInput, set
     target: chartTarget(placement.target),
     workload,
     sensorEnv: spec.sensor?.env ?? [],
+    secretVersions: spec.secretVersions ?? null,
     imagePullSecret: settings.imagePullSecret,
     orchestratorUrl: settings.orchestratorUrl,
   };

@@ -19,13 +19,14 @@ export interface Shape {
 /** Text as it is, or a place for a value: which one, and the column of its key. */
 type Piece = string | { readonly field: Field; readonly indent: number };
 
-const placementFields = ['name', 'namespace', 'processorId', 'epoch', 'revision', 'reason', 'nodeName'] as const;
+const placementFields = ['name', 'namespace', 'processorId', 'epoch', 'revision', 'reason', 'nodeName', 'secretVersions'] as const;
 type VariableField = 'variable' | 'value' | 'secretVariable' | 'secretName' | 'secretKey';
 type Field = (typeof placementFields)[number] | VariableField;
 
 /** Of what processors share one shape, in one text. `chart` options are fixed for a render state, and not in it. */
 export function shapeKey(props: ProcessorProps): string {
-  return [props.workload.digest, props.target.kind, props.phase, ...hiddenBySensor(props)].join(' ');
+  const rotated = props.secretVersions === null ? [] : ['rotated'];
+  return [props.workload.digest, props.target.kind, props.phase, ...rotated, ...hiddenBySensor(props)].join(' ');
 }
 
 /** Names of the template that the sensor overrides: they are missing from the shape's text. */
@@ -44,6 +45,7 @@ export function printShape(props: ProcessorProps): Shape {
     ...props,
     ...Object.fromEntries(placementFields.map((field) => [field, hole(field)])),
     target: props.target.kind === 'edge' ? { kind: 'edge', nodeName: hole('nodeName') } : props.target,
+    secretVersions: props.secretVersions === null ? null : hole('secretVersions'),
     workload: { ...props.workload, env: inherited },
     orchestratorUrl: null,
     sensorEnv: [
@@ -95,7 +97,7 @@ function piecesOf(lines: readonly string[], mark: string): readonly Piece[] {
 }
 
 export function stamp(shape: Shape, props: ProcessorProps): string {
-  const values: Values = { ...props, nodeName: props.target.kind === 'edge' ? props.target.nodeName : '' };
+  const values: Values = { ...props, nodeName: props.target.kind === 'edge' ? props.target.nodeName : '', secretVersions: props.secretVersions ?? '' };
   let text = fill(shape.head, values);
   for (const variable of ownSensorEnv(props.sensorEnv)) text += stampVariable(shape, variable);
   return text + fill(shape.tail, values);

@@ -104,10 +104,11 @@ export function manifestInput(workloads: readonly Workload[]): fc.Arbitrary<Mani
     .record({
       id: fc.uuid().map((id) => id as ProcessorId), workload: fc.constantFrom(...workloads), namespace: dnsLabel(), sensor: sensor(), target: target(),
       epoch: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(9_999_999)), phase: fc.constantFrom('active' as const, 'stopping' as const),
+      versions: fc.constantFrom({}, {}, { secretVersions: 'env=2' }, { secretVersions: 'env=12,sensor=3' }),
       reason: fc.constantFrom(...reasonCodes), since: fc.integer({ min: 0, max: 4e12 }), revision: fc.integer({ min: 1, max: 1e9 }),
     })
-    .map(({ id, workload: each, namespace, sensor: settings, target: where, epoch, phase, reason, since, revision }) => {
-      const fields = { id, workload: each.digest, namespace, sensor: settings };
+    .map(({ id, workload: each, namespace, sensor: settings, target: where, epoch, phase, versions, reason, since, revision }) => {
+      const fields = { id, workload: each.digest, namespace, sensor: settings, ...versions };
       const spec: ProcessorSpec = { ...fields, home: { kind: 'managed' }, digest: digestOf(fields) };
       const placement: Placement = {
         processorId: id, epoch: epoch as Epoch, target: where, phase, reason, since: instant(since), specDigest: spec.digest, revision: revision as RevisionId,

@@ -3,12 +3,12 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Pool } from 'pg';
-import { openEngine, type Engine } from '../../src/cli/engine.ts';
+import { openEngine, type Engine, type EngineOptions } from '../../src/cli/engine.ts';
 import type { Runtime } from '../../src/cli/runtime.ts';
 import type { Cluster } from '../../src/observe/cluster.ts';
 import { cycle, type CycleReport, type Stages } from '../../src/cycle.ts';
 import { systemClock } from '../../src/platform/clock.ts';
-import { silentLog } from '../../src/platform/log.ts';
+import { silentLog, type Log } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { loadSettings } from '../../src/platform/settings.ts';
 import { assertLeading, whileLeading } from '../../src/cli/lease.ts';
@@ -43,15 +43,19 @@ export interface TestFleetOptions {
   readonly beforePush?: () => Promise<void>;
   /** Lent. */
   readonly cluster?: Cluster;
+  /** Of the cluster whose Secrets are written. */
+  readonly kubeconfig?: string;
+  readonly log?: Log;
+  readonly onPushed?: EngineOptions['onPushed'];
 }
 
-async function testRuntime({ pool, url, folder, flags = {} }: TestFleetOptions): Promise<Runtime> {
+async function testRuntime({ pool, url, folder, flags = {}, kubeconfig, log = silentLog }: TestFleetOptions): Promise<Runtime> {
   const remote = join(folder, 'remote.git');
   const settings = await loadSettings({
     env: {},
     flags: { 'config-db': url, 'data-dir': join(folder, 'data'), 'git-url': remote, cluster: 'test', 'git-coalesce': '0s', 'heartbeats-receiver': 'external', ...flags },
   });
-  return { settings, pool, databaseUrl: url, kubernetes: null, clock: systemClock, random: systemRandom, log: silentLog, tell: () => undefined, path: process.env['PATH'] ?? '' };
+  return { settings, pool, databaseUrl: url, kubernetes: kubeconfig === undefined ? null : { kind: 'file', path: kubeconfig }, clock: systemClock, random: systemRandom, log, tell: () => undefined, path: process.env['PATH'] ?? '' };
 }
 
 export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
@@ -70,6 +74,7 @@ export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
       if (lease !== null) await assertLeading(pool, lease);
     },
     ...(options.onStep ? { onStep: options.onStep } : {}),
+    ...(options.onPushed ? { onPushed: options.onPushed } : {}),
   });
   const lead = async <T>(use: (stages: Stages) => Promise<T>): Promise<T> => {
     const result = await whileLeading(runtime, async (held) => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Fleet } from '../../../src/model/fleet.ts';
-import { assemble, parseTables, quarantinedIds, toFleet } from '../../../src/observe/parse-fleet.ts';
+import { assemble, type Assembly, parseTables, quarantinedIds, toFleet } from '../../../src/observe/parse-fleet.ts';
 import type { NodeRow, ProcessorRow, Tables } from '../../../src/observe/rows.ts';
 import { digestOf } from '../../../src/platform/digest.ts';
 
@@ -119,6 +119,30 @@ describe('a node name', () => {
 test('a switch that is off wins over another row for the same pair', () => {
   const row = (failoverEnabled: boolean) => ({ hash: '', nodeId: nodeA, templateId: template, failoverEnabled });
   expect(fleetOf({ switches: [row(false), row(true)] }).switches).toEqual([{ nodeId: nodeA, templateId: template, failoverEnabled: false }]);
+});
+
+describe('the version of its credentials', () => {
+  const parsed = parseTables(tables());
+  const versionsOf = (versions: ReadonlyMap<string, number>, before: Assembly | null = null) => assemble(parsed, 'default', before, versions);
+  const specs = (assembly: Assembly) => toFleet(parsed, assembly, new Map()).processors;
+  const never = versionsOf(new Map());
+
+  test('is in the spec, and in its digest, as soon as they were replaced', () => {
+    const [spec] = specs(versionsOf(new Map([[`dory-env-${template}`, 2], [`dory-sensor-${sensor}`, 3]]), never));
+    expect(spec).toMatchObject({ secretVersions: 'env=2,sensor=3' });
+    const { digest, home, ...fields } = spec!;
+    expect(home.kind).toBe('edge');
+    expect(digest).toBe(digestOf(fields));
+    expect(digest).not.toBe(specs(never)[0]?.digest);
+  });
+
+  test('is absent while they never were, or where it has none of them', () => {
+    expect(specs(never)[0]).not.toHaveProperty('secretVersions');
+    expect(specs(versionsOf(new Map([[`dory-sensor-${id(21)}`, 3]]), never))[0]).toBe(specs(never)[0]);
+    const plain = parseTables(tables({ sensors: [{ hash: 'plain', id: sensor, type: 'camera', connectionConfig: '{}' }] }));
+    const [spec] = toFleet(plain, assemble(plain, 'default', null, new Map([[`dory-sensor-${sensor}`, 3]])), new Map()).processors;
+    expect(spec).not.toHaveProperty('secretVersions');
+  });
 });
 
 describe('the last good spec', () => {
