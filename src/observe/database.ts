@@ -9,8 +9,8 @@ import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
 import { readAgents, readPlacements, readRetired, type PlacementsAt, type StateAt } from './placements.ts';
 import type { Tables } from './rows.ts';
-import { inDoubt, intakeOf, readNodeSignals, withNodeBeats, type IntakeFacts, type Receiver } from './signals.ts';
 import { readSecretVersions, rotationsSql, type SecretVersions } from './secret-versions.ts';
+import { inDoubt, intakeOf, readNodeSignals, withNodeBeats, type IntakeFacts, type Receiver } from './signals.ts';
 import { fingerprintSql, readCatalog, readTable, tableNames, type Catalog, type TableName } from './tables.ts';
 
 export interface ObserveSettings {
@@ -31,9 +31,9 @@ export interface Observer {
    * @throws Failure `schema-missing`, `schema-incompatible`, or as `platform/pg.ts` maps errors of the database.
    */
   observe(): Promise<Snapshot>;
-}
   /** Changes whenever rows do that credentials come from: a replaced password changes nothing else. Null before the first look. */
   credentialsMark(): string | null;
+}
 
 /** `cluster`: null where heartbeats alone decide. */
 export function createObserver(pool: Pool, settings: ObserveSettings, cluster: ClusterPort | null = null): Observer {
@@ -48,17 +48,17 @@ export function createObserver(pool: Pool, settings: ObserveSettings, cluster: C
       memory = seen.memory;
       return seen.snapshot;
     },
-  };
     credentialsMark: () => (memory === null ? null : `${memory.fingerprints.versions}, ${memory.fingerprints.sensors}`),
+  };
 }
 
 /** What is kept from one look to the next. */
 interface Memory {
   readonly catalog: Catalog;
   readonly fingerprints: Fingerprints;
-  readonly parsed: Parsed;
   readonly rotations: string;
   readonly secretVersions: SecretVersions;
+  readonly parsed: Parsed;
   readonly assembly: Assembly;
   readonly fleet: Fleet;
   readonly placed: PlacementsAt;
@@ -93,10 +93,10 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
 interface Pulse {
   readonly at: Instant;
   readonly state: StateAt;
-  readonly intake: IntakeFacts['recorded'];
-  readonly fingerprints: Fingerprints;
   /** Rises whenever credentials were replaced. */
   readonly rotations: string;
+  readonly intake: IntakeFacts['recorded'];
+  readonly fingerprints: Fingerprints;
 }
 
 async function readPulse(client: PoolClient, catalog: Catalog): Promise<Pulse> {

@@ -166,6 +166,7 @@ export const settingsSchema = z.strictObject({
     requireTokenForNodes: yesOrNo().describe('Whether registering and decommissioning nodes over the edge API takes the token of an operator.'),
   }),
   git,
+  writeSecrets: yesOrNo().describe('Whether credentials go from the database to Secrets of the cluster; if not, dory secrets lists what must be created.'),
   imagePullSecret: objectName().describe('Secret with which images are pulled.'),
   databaseSecret: objectName().describe("Secret that holds the database's URL, in the system's own manifests."),
   databaseSecretKey: text('a key of a Secret', isDataKey).describe('Its key.'),
@@ -176,7 +177,6 @@ export const settingsSchema = z.strictObject({
   policies: z.array(policy, { error: 'a list of policies' }).describe('What single templates and processors have of their own, over failover.'),
   sites: z.strictObject({
     label: anyText('a label').nullable().describe('Label of Kubernetes Nodes that names the site; null: none.'),
-  writeSecrets: yesOrNo().describe('Whether credentials go from the database to Secrets of the cluster; if not, dory secrets lists what must be created.'),
     column: text('a column', (value) => /^[a-z_][a-z0-9_]*$/.test(value)).nullable().describe('Column of edge_nodes that names the site; null: each organisation is one.'),
   }),
   retention: z.strictObject({
