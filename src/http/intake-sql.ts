@@ -68,7 +68,8 @@ names as materialized (
     from (select e.name, count(*) filter (where e.status is distinct from 'decommissioned') as live,
                  (array_agg(e.id order by e.status is not distinct from 'decommissioned', e.id))[1] as id
             from edge_nodes e
-           where (select jsonb_object_agg(node_name, true) from input where named = 'other' and node_name is not null) ? e.name
+           -- Each node is looked up among the beats, in a hash table: "is true" keeps this from becoming a join.
+           where (e.name in (select node_name from input where named = 'other' and node_name is not null)) is true
            group by e.name) as by_name
 ),
 located as materialized (
@@ -95,7 +96,7 @@ nodes as materialized (
     from (select distinct
                  coalesce(l.from_node, case when l.in_place
                                             then (select l.target_node_id from processors p where p.id = l.processor_id and p.status not in ('terminated', 'failed')) end) as id
-            from located l where l.due order by 1) proved
+            from located l where l.due and (l.from_node is not null or l.target_node_id is not null) order by 1) proved
    cross join lateral (
      select e.id,
             (select e.last_heartbeat_at is null or e.last_heartbeat_at <= v.since
@@ -179,10 +180,12 @@ select n, standing, epoch, (select count(pg_notify('dory', about)) from calls) f
 /**
  * For the connection that sends batches. A plan for each batch takes three times as long as one beat. The one that is kept may have
  * been made while a table was empty or not analysed, where reading all of it looks cheap: measured, that made batches 20 times as
- * slow until the next analysis. So only lookups are left to choose from.
+ * slow until the next analysis. So only lookups are left to choose from. What is forbidden and chosen all the same, for there is no other way,
+ * costs more than anything up to PostgreSQL 17: enough to compile the plan for each batch, which takes seconds.
  */
 export const planOnce = [
   'set plan_cache_mode = force_generic_plan',
+  'set jit = off',
   ...['seqscan', 'hashjoin', 'mergejoin', 'bitmapscan'].map((path) => `set enable_${path} = off`),
 ].join('; ');
 
