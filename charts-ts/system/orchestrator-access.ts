@@ -17,37 +17,51 @@ export class OrchestratorAccessChart extends Chart {
       metadata: { name: orchestratorName, labels: orchestratorLabels() },
       ...bound('ClusterRole', orchestratorName, account),
     });
-    this.addWatchAccess(account);
-    if (props.apply === 'ssa') this.addApplyAccess(account);
+    this.addAccessBeyond(account, props);
+    for (const role of rolesOf(props)) this.addRole(account, role);
   }
 
-  /** Beyond the running system's rules, which have nodes and pods. */
-  private addWatchAccess(account: Account): void {
-    const watchName = `${orchestratorName}-watch`;
-    const watchReason = why('Beyond the running system: that an old pod is gone is believed only when its StatefulSet says so too.');
-    new k8s.KubeClusterRole(this, 'watch-role', { metadata: { name: watchName, labels: orchestratorLabels(), annotations: watchReason }, rules: watchRules() });
-    new k8s.KubeClusterRoleBinding(this, 'watch-binding', {
-      metadata: { name: watchName, labels: orchestratorLabels() },
-      ...bound('ClusterRole', watchName, account),
-    });
-    const leases = { name: `${orchestratorName}-node-leases`, namespace: 'kube-node-lease' };
-    new k8s.KubeRole(this, 'lease-role', {
-      metadata: { ...leases, labels: orchestratorLabels(), annotations: why('Beyond the running system: how long ago the kubelet of a node that is not ready renewed its lease is shown.') },
-      rules: [{ apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get'] }],
-    });
-    new k8s.KubeRoleBinding(this, 'lease-binding', { metadata: { ...leases, labels: orchestratorLabels() }, ...bound('Role', leases.name, account) });
+  /** What the program needs in any namespace, beyond the running system's rules. */
+  private addAccessBeyond(account: Account, { apply }: SystemProps): void {
+    const name = `${orchestratorName}-beyond`;
+    const reason = why('Beyond the running system: placements are StatefulSets.');
+    new k8s.KubeClusterRole(this, 'beyond-role', { metadata: { name, labels: orchestratorLabels(), annotations: reason }, rules: [...rulesBeyond(), ...(apply === 'ssa' ? applyRules() : [])] });
+    new k8s.KubeClusterRoleBinding(this, 'beyond-binding', { metadata: { name, labels: orchestratorLabels() }, ...bound('ClusterRole', name, account) });
   }
 
-  /** What applying takes. */
-  private addApplyAccess(account: Account): void {
-    const applyName = `${orchestratorName}-apply`;
-    const applyReason = why('Beyond the running system: placements are StatefulSets, and their credentials go from the database to Secrets.');
-    new k8s.KubeClusterRole(this, 'apply-role', { metadata: { name: applyName, labels: orchestratorLabels(), annotations: applyReason }, rules: applyRules() });
-    new k8s.KubeClusterRoleBinding(this, 'apply-binding', {
-      metadata: { name: applyName, labels: orchestratorLabels() },
-      ...bound('ClusterRole', applyName, account),
-    });
+  private addRole(account: Account, { id, namespace, reason, rule }: NamespacedAccess): void {
+    const name = { name: `${orchestratorName}-${id}`, namespace };
+    new k8s.KubeRole(this, `${id}-role`, { metadata: { ...name, labels: orchestratorLabels(), annotations: why(reason) }, rules: [rule] });
+    new k8s.KubeRoleBinding(this, `${id}-binding`, { metadata: { ...name, labels: orchestratorLabels() }, ...bound('Role', name.name, account) });
   }
+}
+
+/** What it needs in one namespace only. */
+interface NamespacedAccess {
+  readonly id: string;
+  readonly namespace: string;
+  readonly reason: string;
+  readonly rule: k8s.PolicyRule;
+}
+
+function rolesOf({ namespace, apply, argocdNamespace }: SystemProps): readonly NamespacedAccess[] {
+  return [
+    {
+      id: 'node-leases', namespace: 'kube-node-lease',
+      reason: 'Beyond the running system: how long ago the kubelet of a node that is not ready renewed its lease is shown.',
+      rule: { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get'] },
+    },
+    {
+      id: 'predecessor', namespace,
+      reason: 'Beyond the running system: nothing is taken over from the system before this one while its Deployment runs.',
+      rule: { apiGroups: ['apps'], resources: ['deployments'], resourceNames: [orchestratorName], verbs: ['get'] },
+    },
+    ...(apply === 'argocd' ? [{
+      id: 'argocd', namespace: argocdNamespace,
+      reason: 'Beyond the running system: Applications are told of each push, and read back.',
+      rule: { apiGroups: ['argoproj.io'], resources: ['applications'], verbs: ['list', 'watch', 'patch'] },
+    }] : []),
+  ];
 }
 
 interface Account {
@@ -77,14 +91,15 @@ function runningSystemRules(): k8s.PolicyRule[] {
   ];
 }
 
-function watchRules(): k8s.PolicyRule[] {
-  return [{ apiGroups: ['apps'], resources: ['statefulsets'], verbs: ['list', 'watch'] }];
+/** In any mode. Secrets are read by the running system's rules, and written by a Role in each namespace of processors (`processor-access.ts`). */
+function rulesBeyond(): k8s.PolicyRule[] {
+  return [
+    { apiGroups: ['apps'], resources: ['statefulsets'], verbs: ['list', 'watch'] },
+    { apiGroups: [''], resources: ['events'], verbs: ['list'] },
+  ];
 }
 
-/** Server-side apply is a patch, and needs `create` for what is not there yet. Secrets and StatefulSets are watched by the rules above. */
+/** Server-side apply is a patch, and needs `create` for what is not there yet. */
 function applyRules(): k8s.PolicyRule[] {
-  return [
-    { apiGroups: ['apps'], resources: ['statefulsets'], verbs: ['get', 'create', 'patch', 'delete'] },
-    { apiGroups: [''], resources: ['secrets'], verbs: ['create', 'patch', 'delete'] },
-  ];
+  return [{ apiGroups: ['apps'], resources: ['statefulsets'], verbs: ['get', 'create', 'patch', 'delete'] }];
 }

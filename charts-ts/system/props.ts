@@ -17,7 +17,7 @@ const duration = () => text('a duration such as 10s or 1m30s', (value) => /^(?:\
 
 /** Settings whose values can be secrets have no place in a manifest; the others are in it already. */
 const takenVariables = new Set([
-  'DORY_DATABASE_URL', 'DORY_GIT_TOKEN', 'DORY_GIT_URL',
+  'DORY_DATABASE_URL', 'DORY_GIT_TOKEN', 'DORY_GIT_URL', 'DORY_ARGOCD_WEBHOOK_SECRET',
   'DATABASE_URL', 'NAMESPACE', 'POLL_INTERVAL', 'LOG_LEVEL', 'DORY_STATE_TOKEN', 'DORY_CONFIG', 'HOME',
 ]);
 const isFreeVariable = (variable: string): boolean => isEnvName(variable) && !takenVariables.has(variable);
@@ -58,7 +58,8 @@ export const systemSchema = z
     logLevel: text('a log level').default('info'),
     env: z.record(text('a variable that holds no secret and is not in the manifest already', isFreeVariable), z.string({ error: 'a text' })).default({}),
     scrapeAnnotations: z.record(z.string(), z.string({ error: 'a text' })).default(scrape),
-    apply: z.enum(['none', 'ssa'], { error: 'none or ssa' }).default('none'),
+    apply: z.enum(['none', 'ssa', 'argocd'], { error: 'none, ssa or argocd' }).default('none'),
+    argocdNamespace: label().default('argocd'),
     git: git.prefault({}),
     data: data.prefault({}),
     nodeExpireAfter: text('a duration such as 720h, or Never', (value) => /^(?:(?:\d+[smh])+|Never)$/.test(value)).default('720h'),

@@ -22,6 +22,7 @@ export function settingsFile({ shared, ...section }: SystemProps): string {
     databaseSecretKey: shared.databaseSecretKey,
     dataDir: paths.data,
     ...(section.apply === 'none' ? {} : { apply: section.apply }),
+    ...(section.apply === 'argocd' ? { argocd: { namespace: section.argocdNamespace } } : {}),
     git: { url: section.git.url, branch: section.git.branch, ...gitCredentials(section.git) },
     ...(Object.keys(system).length > 0 ? { system } : {}),
   });

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { ack, nodeDecommission, nodeRegister, type NodeRecord } from '../operator/nodes.ts';
+import { nodePowerOffConfirmed } from '../operator/power-off.ts';
 import type { CliContext } from './context.ts';
 import { groupCommand, pageCommand } from './operation-command.ts';
 import { printable } from './output.ts';
@@ -19,6 +20,13 @@ export function nodeCommands(program: Command, context: CliContext): void {
     details: 'No heartbeat brings it back; `dory node register` does.',
     examples: ['node decommission yard-edge-3 --reason "sold"'],
     page: (node) => `${node.changed ? 'decommissioned' : 'decommissioned before'} ${told(node)}\n`,
+  });
+  pageCommand(program, context, {
+    operation: nodePowerOffConfirmed,
+    positional: ['node'],
+    details: 'Only if you know that it is off: a node that still runs would write beside its successors. Until it is Ready again, it is tainted out-of-service, where a cluster is connected.',
+    examples: ['node power-off-confirmed yard-edge-3 --reason "the fuse is out, I stand in front of it"'],
+    page: ({ name, processors, changed }) => `${changed ? 'confirmed' : 'confirmed before'}: ${printable(name)} has no power; the stop of ${String(processors)} ${processors === 1 ? 'processor' : 'processors'} is confirmed\n`,
   });
 }
 

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { adoptCommands } from './adopt.ts';
 import { approveCommand, confirmStopCommand } from './approve.ts';
 import type { CliContext } from './context.ts';
 import { drillCommand } from './drill.ts';
@@ -21,6 +22,6 @@ import { nodeTokenCommands, tokenCommands } from './tokens.ts';
 /** Every operation of `src/operator/registry.ts` as a command. */
 export const operatorCommands: readonly ((program: Command, context: CliContext) => void)[] = [
   statusCommand, planCommand, historyCommand,
-  approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, repairCommands, policyCommands, nodeCommands, nodeTokenCommands, tokenCommands,
+  approveCommand, confirmStopCommand, pauseCommand, resumeCommand, ackCommand, maintenanceCommands, leaderCommands, repairCommands, adoptCommands, policyCommands, nodeCommands, nodeTokenCommands, tokenCommands,
   nodesCommand, processorsCommand, eventsCommand, explainCommand, simulateCommand, drillCommand,
 ];

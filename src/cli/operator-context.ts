@@ -5,7 +5,9 @@ import type { Cluster } from '../observe/cluster.ts';
 import { createObserver } from '../observe/database.ts';
 import type { OperatorContext } from '../operator/operation.ts';
 import { withCluster } from './cluster.ts';
+import { predecessorOf } from './aftermath.ts';
 import { gitSettings } from './git-settings.ts';
+import { withKube } from './kube-client.ts';
 import { observeSettings } from './policy.ts';
 import { manifestSettings } from './render-settings.ts';
 import type { Runtime } from './runtime.ts';
@@ -20,6 +22,8 @@ export function operatorContext(runtime: Runtime, lent: Repository | null = null
     // An observer's memory would hold the fleet a second time for as long as the server runs.
     observe: shared(() => (cluster === null ? withCluster(runtime, observe) : observe(cluster))),
     nodeCondition: cluster?.freshest ?? (() => null),
+    withKube: (use) => withKube(runtime, use),
+    predecessor: predecessorOf(settings),
     withRepository: (use) => (lent === null ? withRepository(runtime, use) : use(lent)),
   };
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { createServer } from './server.ts';
+import { createServer, type RunningServer } from './server.ts';
 import { cycle, nextWake, type CycleReport, type Stages } from '../cycle.ts';
 import { createLoop, type Loop } from '../loop.ts';
 import { Failure } from '../model/failure.ts';
@@ -11,7 +11,10 @@ import { listen } from '../platform/listen.ts';
 import { createMetrics, type Metrics } from '../platform/metrics.ts';
 import { nearest } from '../platform/nearest.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
-import { createCandidate } from './candidate.ts';
+import { seeToAftermath } from './aftermath.ts';
+import { openApplying, type Applying } from './applying.ts';
+import { openArgocd, type Argocd } from './argocd.ts';
+import { createCandidate, type Candidate } from './candidate.ts';
 import { openCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { keepHouse } from './housekeeping.ts';
@@ -21,6 +24,7 @@ import { measureStages, observeCycle, observeFailure } from './observe-cycle.ts'
 import { operatorApi } from './operator-api.ts';
 import { settingsOptions } from './options.ts';
 import { printable } from './output.ts';
+import { openRollouts, type Rollouts } from './rollouts.ts';
 import { withRuntime, type OpenRuntime, type Runtime } from './runtime.ts';
 import { countKinds } from './tell.ts';
 
@@ -98,22 +102,36 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   const { leadership, database } = candidate;
   const stages = measureStages(clock, metrics);
   let cycleName = newCycleName(runtime);
-  const cluster = await clusterOf(runtime, metrics, () => { loop.wake(); });
+  let cluster: Cluster | null = null;
+  const rollouts = openRollouts(runtime, metrics, leadership, () => cluster);
+  cluster = await clusterOf(runtime, metrics, { change: () => { loop.wake(); }, member: (id) => { rollouts?.touch(id); } });
+  const argocd = await openArgocd(runtime, metrics);
   const engine = await openEngine(runtime, {
     cluster,
+    onPushed: (push) => {
+      argocd?.pushed(push);
+      applying?.pushed();
+    },
+    onSecrets: () => { loop.wake(); },
     lease: () => leadership.current(),
     assertLeading: () => stillLeading(runtime, leadership),
     onStep: stages.onStep,
     cycleName: () => cycleName,
   });
+  const applying = openApplying(runtime, metrics, { repository: engine.repository, leadership, assertLeading: () => stillLeading(runtime, leadership) });
+  const report = (told: CycleReport): void => {
+    rollouts?.reported(told);
+    onReport(told);
+  };
   const loop = createLoop({
     cycle: async () => {
       stages.begin();
       cycleName = newCycleName(runtime);
       database.cycleBegins();
       try {
-        const due = await oneCycle({ ...runtime, log: log.child({ cycle: cycleName }) }, engine.stages, metrics, onReport);
+        const due = await oneCycle({ ...runtime, log: log.child({ cycle: cycleName }) }, engine.stages, metrics, report);
         database.cycleEnded(null);
+        await argocd?.record();
         return due;
       } catch (error) {
         // A database that goes away in the middle of a cycle is no bug.
@@ -131,25 +149,43 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   const server = await createServer(runtime, metrics, (authenticator) => operatorApi(runtime, engine, authenticator));
   const listener = listenForWork(runtime, metrics, leadership, loop);
   warnOfIdleSettings(runtime);
-  cluster?.start();
-  // Without its news the first cycle would call well nodes unknown, and they would be no refuge for a whole window.
-  await cluster?.synced(firstNews);
+  await startWatching(cluster, argocd);
   leadership.start();
-  const stop = async (): Promise<void> => {
-    // First, for somebody else waits for it.
-    await candidate.stop();
-    await listener.close();
-    await server.close();
-    await engine.close();
-    await cluster?.close();
-  };
   return {
     url: server.url,
     loop,
     remoteChecks: (signal) => checkRemote(runtime, { engine, leadership, loop, metrics }, signal),
-    housekeeping: (signal) => keepHouse(runtime, leadership, metrics, signal),
-    stop,
+    housekeeping: (signal) => besideCycles(runtime, { cluster, leadership, metrics, rollouts, applying }, signal),
+    stop: () => stopAll({ candidate, listener, server, engine, argocd, applying, cluster }),
   };
+}
+
+interface Started {
+  readonly candidate: Candidate;
+  readonly listener: ReturnType<typeof listen>;
+  readonly server: RunningServer;
+  readonly engine: Engine;
+  readonly argocd: Argocd | null;
+  readonly applying: Applying | null;
+  readonly cluster: Cluster | null;
+}
+
+async function stopAll({ candidate, listener, server, engine, argocd, applying, cluster }: Started): Promise<void> {
+  // First, for somebody else waits for it.
+  await candidate.stop();
+  await listener.close();
+  await server.close();
+  await applying?.close();
+  await engine.close();
+  await argocd?.close();
+  await cluster?.close();
+}
+
+async function startWatching(cluster: Cluster | null, argocd: Argocd | null): Promise<void> {
+  argocd?.start();
+  cluster?.start();
+  // Without its news the first cycle would call well nodes unknown, and they would be no refuge for a whole window.
+  await cluster?.synced(firstNews);
 }
 
 /** What others wrote calls for a cycle. */
@@ -174,7 +210,7 @@ function warnOfIdleSettings({ settings, log }: Runtime): void {
   if (settings.enableMonitor) log.warn('enableMonitor is set: this version does not move processors away from tainted nodes yet');
 }
 
-async function clusterOf(runtime: Runtime, metrics: Metrics, change: () => void): Promise<Cluster | null> {
+async function clusterOf(runtime: Runtime, metrics: Metrics, on: { readonly change: () => void; readonly member: (processorId: string) => void }): Promise<Cluster | null> {
   const { kubernetes, log } = runtime;
   if (kubernetes === null) {
     log.info('no cluster is configured: heartbeats alone decide');
@@ -182,7 +218,13 @@ async function clusterOf(runtime: Runtime, metrics: Metrics, change: () => void)
   }
   const health = (healthy: boolean): void => { metrics.componentHealthy.set({ component: 'kubernetes' }, healthy ? 1 : 0); };
   health(false);
-  return openCluster(runtime, { change, health });
+  return openCluster(runtime, { ...on, health });
+}
+
+/** What a leader does that no cycle waits for. */
+async function besideCycles(runtime: Runtime, { cluster, leadership, metrics, rollouts, applying }: { readonly cluster: Cluster | null; readonly leadership: Leadership; readonly metrics: Metrics; readonly rollouts: Rollouts | null; readonly applying: Applying | null }, signal: AbortSignal): Promise<void> {
+  const aftermath = cluster === null ? null : seeToAftermath(runtime, { cluster, leadership, assertLeading: () => stillLeading(runtime, leadership) }, signal);
+  await Promise.all([keepHouse(runtime, leadership, metrics, signal), aftermath, rollouts?.run(signal), applying?.run(signal)]);
 }
 
 async function stillLeading({ pool }: Runtime, leadership: Leadership): Promise<void> {

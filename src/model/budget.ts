@@ -20,7 +20,8 @@ export function spending({ kind, reason, before }: Pick<Change, 'kind' | 'reason
       return 'at-once';
     case 'stop':
     case 'move':
-      if (failureReasons.has(reason) || before?.phase === 'stopping') return null;
+      // A person asked for it in so many words.
+      if (failureReasons.has(reason) || reason === 'handed-back' || before?.phase === 'stopping') return null;
       return reason === 'node-recovered' ? 'gradual' : 'at-once';
   }
 }

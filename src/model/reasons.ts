@@ -28,6 +28,7 @@ const sentences = {
   'node-recovered': (e) => `${text(e, 'node')} is back and steady for ${age(e, 'steadyMs')}`,
   'added-again': (e) => `it was removed and added again, and may still run on ${text(e, 'target')}`,
   'home-changed': (e) => `its home is now ${text(e, 'home')}`,
+  'renamed': (e) => `its slug or namespace changed: on ${text(e, 'target')} it stops under the old name before it starts under the new one`,
   'move-cancelled': (e) => `${text(e, 'node')} can't take it after all; it stays on ${text(e, 'target')}`,
   'spec-changed': (e) => `changed: ${text(e, 'changed')}`,
   'secrets-rotated': (e) => `credentials were replaced (${text(e, 'versions')})`,

@@ -18,6 +18,10 @@ export interface Snapshot {
   readonly agents: readonly AgentSignals[];
   /** Sorted by `processorId`: of desired processors that have no placement now but once had one. */
   readonly retired: readonly Retired[];
+  /** Sorted: processors whose slug or namespace is not the one under which their pod was started last; its StatefulSet has another name. */
+  readonly renamed: readonly ProcessorId[];
+  /** Sorted by `processorId`: processors that the system which ran here before has, or may have. */
+  readonly foreign: readonly Foreign[];
   readonly intake: Intake;
   readonly policy: Policy;
   /** Sorted by `match`; at most one each: what settings and `dory.policies` say beside `policy.processors`. */
@@ -39,6 +43,17 @@ export interface Retired {
   readonly epoch: Epoch;
   /** Where its pod may still run; null where it is not known. */
   readonly target: Target | null;
+}
+
+/**
+ * `left`: a pod that the system before this one started is there still. `unseen`: it may be, for the cluster gives no news of its pods.
+ * `handed-back`: a person gave it back to that system.
+ */
+export interface Foreign {
+  readonly processorId: ProcessorId;
+  readonly why: 'left' | 'unseen' | 'handed-back';
+  /** Who handed it back; null where nobody did. */
+  readonly by: string | null;
 }
 
 /** Signs of life of one edge node, and what was last recorded of it. */

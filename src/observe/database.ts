@@ -5,9 +5,11 @@ import { instant, type Instant } from '../model/time.ts';
 import { inTransaction, msBefore } from '../platform/pg.ts';
 import { withConditions, withPods, type ClusterPort } from './cluster.ts';
 import { readControls } from './controls.ts';
+import { foreignOf, readHandovers } from './foreign.ts';
 import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
 import { readAgents, readPlacements, readRetired, type PlacementsAt, type StateAt } from './placements.ts';
+import { readRenamed } from './renamed.ts';
 import type { Tables } from './rows.ts';
 import { readSecretVersions, rotationsSql, type SecretVersions } from './secret-versions.ts';
 import { inDoubt, intakeOf, readNodeSignals, withNodeBeats, type IntakeFacts, type Receiver } from './signals.ts';
@@ -63,6 +65,7 @@ interface Memory {
   readonly fleet: Fleet;
   readonly placed: PlacementsAt;
   readonly retired: Snapshot['retired'];
+  readonly renamed: Snapshot['renamed'];
 }
 
 type Fingerprints = Readonly<Record<TableName, string>>;
@@ -76,7 +79,7 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
   const catalog = before?.catalog ?? (await readCatalog(client, settings.siteColumn));
   const pulse = await readPulse(client, catalog);
   const memory = await refresh(client, { catalog, pulse, settings, before });
-  const { fleet, placed: { placements }, retired } = memory;
+  const { fleet, placed: { placements }, retired, renamed } = memory;
   const { at, intake: recorded } = pulse;
   const cluster = clusterAt?.(at) ?? null;
   const nodes = withConditions(await readNodeSignals(client, fleet.nodes), fleet.nodes, cluster);
@@ -86,7 +89,8 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
   const received = settings.receiver === 'dory' && recorded !== null;
   const agents = withPods(received ? read : withNodeBeats(read, placements, nodes), placements, cluster);
   const controls = await readControls(client, policy, settings.policies);
-  return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, intake, policy, ...controls }), memory };
+  const foreign = foreignOf({ fleet, placements, retired, handovers: await readHandovers(client), bare: cluster?.bare() ?? null });
+  return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, renamed, foreign, intake, policy, ...controls }), memory };
 }
 
 /** The small facts, and whether the large ones changed, in one question. */
@@ -131,7 +135,8 @@ async function refresh(client: PoolClient, { catalog, pulse, settings, before }:
   const seen = await refreshFleet(client, { catalog, settings, changed, before, secretVersions });
   const placed = await readPlacements(client, state, before?.placed ?? null);
   const retired = decided || changed.includes('processors') ? await readRetired(client) : before.retired;
-  return { ...seen, catalog, fingerprints, rotations, secretVersions, placed, retired };
+  const renamed = await readRenamed(client, seen.fleet, { placements: placed.placements, retired });
+  return { ...seen, catalog, fingerprints, rotations, secretVersions, placed, retired, renamed };
 }
 
 type Changed = Omit<Refresh, 'pulse'> & { readonly changed: readonly TableName[]; readonly secretVersions: SecretVersions };

@@ -31,6 +31,8 @@ export function parseFleetFile(text: string, settings: Pick<ObserveSettings, 'po
     nodes: nodeSignals(read, at),
     agents: current.flatMap(({ stop }) => (stop === null ? [] : [stop])),
     retired: [],
+    renamed: [],
+    foreign: [],
     intake: { covered: true, since: instant(0), until: at },
     policy: policyOf(read.file, settings.policy),
     ...noControls,

@@ -1,9 +1,11 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
+import type { PredecessorPlace } from '../apply/predecessor.ts';
 import type { Repository } from '../commit/repository.ts';
 import type { NodeName } from '../model/ids.ts';
 import type { NodeCondition, Snapshot } from '../model/snapshot.ts';
 import type { Clock } from '../platform/clock.ts';
+import type { KubeClient } from '../platform/kube/client.ts';
 import type { Log } from '../platform/log.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import type { Random } from '../platform/random.ts';
@@ -24,6 +26,10 @@ export interface OperatorContext {
   observe(): Promise<Snapshot>;
   /** What Kubernetes says of a node, where this process watches it; else null. */
   readonly nodeCondition: (name: NodeName) => NodeCondition | null;
+  /** Lends a client of the cluster; null where none is configured. */
+  withKube<T>(use: (client: KubeClient | null) => Promise<T>): Promise<T>;
+  /** Where the system that ran here before is looked for. */
+  readonly predecessor: PredecessorPlace;
   /** Lends the repository that is written. */
   withRepository<T>(use: (repository: Repository) => Promise<T>): Promise<T>;
 }

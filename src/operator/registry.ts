@@ -1,3 +1,4 @@
+import { adopt, adoptBack, adoptStart } from './adopt.ts';
 import { approve, confirmStop } from './approve.ts';
 import { drill } from './drill.ts';
 import { explain } from './explain.ts';
@@ -12,6 +13,7 @@ import { pause, resume } from './pause.ts';
 import { processorsList } from './processors-view.ts';
 import { repairEpochs } from './repair.ts';
 import { planNow } from './plan.ts';
+import { nodePowerOffConfirmed } from './power-off.ts';
 import { policyClear, policyList, policySet } from './policies.ts';
 import { simulate } from './simulate.ts';
 import { status } from './status-view.ts';
@@ -23,11 +25,12 @@ export const operations: readonly Operation[] = [
   approve, confirmStop,
   pause, resume,
   maintenanceBegin, maintenanceEnd, maintenanceList,
-  ack, nodeRegister, nodeDecommission,
+  ack, nodeRegister, nodeDecommission, nodePowerOffConfirmed,
   nodeTokenCreate, nodeTokenRotate, nodeTokenRevoke, nodeTokenList,
   tokenCreate, tokenRotate, tokenRevoke, tokenList,
   policySet, policyClear, policyList,
   leader, leaderStepDown, repairEpochs,
+  adopt, adoptStart, adoptBack,
   nodesList, processorsList, eventsList,
   explain, simulate, drill,
 ];

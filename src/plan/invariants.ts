@@ -20,7 +20,8 @@ export function assertPlan(world: World, plan: Plan): void {
     assertKind(change);
     assertEpoch(change);
     const spec = specs.get(change.processorId) ?? null;
-    assertReason(world, change, spec);
+    if (!isHandedBack(change)) assertReason(world, change, spec);
+    assertName(world, change);
     assertFence(world, change, spec);
     assertTarget(world, change);
   }
@@ -56,10 +57,16 @@ function assertEpoch(change: Change): void {
   if (after.epoch < 1) fail(change, 'epoch below 1');
 }
 
+/** A person's word is reason enough to stop, wherever it is. */
+function isHandedBack({ kind, reason }: Change): boolean {
+  return kind === 'stop' && reason === 'handed-back';
+}
+
 /** Invariants 4 and 5: what leaves, leaves a node that failed for certain or is decommissioned, goes home, or should not run there any more. */
 function assertReason(world: World, change: Change, spec: ProcessorSpec | null): void {
-  const { kind, before, after } = change;
+  const { kind, before, after, reason } = change;
   if ((kind !== 'stop' && kind !== 'move') || before === null || after === null || spec === null) return;
+  if (kind === 'stop' && reason === 'renamed' && world.renamed.has(spec.id)) return;
   const source = healthOf(world, before.target);
   if (source?.verdict === 'decommissioned') return;
   if (source !== null && isFailed(source.verdict)) {
@@ -69,6 +76,13 @@ function assertReason(world: World, change: Change, spec: ProcessorSpec | null):
   if (before.reason === 'added-again') return;
   const home = kind === 'stop' ? !isHome(spec.home, before.target) : isHome(spec.home, after.target);
   if (!home) fail(change, 'leaves a node that did not fail, and does not go home');
+}
+
+/** One epoch never runs under two names at once. */
+function assertName({ renamed }: World, change: Change): void {
+  const { kind, after, before, evidence, processorId } = change;
+  if (!renamed.has(processorId) || after?.phase !== 'active' || (before !== null && after.epoch > before.epoch)) return;
+  if (kind !== 'resume' || typeof evidence['fence'] !== 'string') fail(change, 'starts under another name without a fence');
 }
 
 /** Nothing starts elsewhere without proof; without one, only off a node that is lost for certain, when no lease is good any more. */

@@ -4,7 +4,7 @@ import type { Change, Hold } from '../model/plan.ts';
 import { isHome, sameTarget, targetName, type Justification, type Placement, type Target } from '../model/placement.ts';
 import type { Evidence, ReasonCode, Rejection } from '../model/reasons.ts';
 import type { Instant } from '../model/time.ts';
-import type { Retired } from '../model/snapshot.ts';
+import type { Foreign, Retired } from '../model/snapshot.ts';
 import { candidates, edgeTarget, objectionTo, staysOnNode, type Subject } from './eligible.ts';
 import { agentOf, lossFence, stopFence, type Leaving, type Proof } from './fence.ts';
 import { isFailed } from './flaps.ts';
@@ -23,11 +23,13 @@ import type { World } from './world.ts';
  *      └─place─▶ stopping(e) ─move: fence passed─▶ active(e+1) elsewhere
  *
  * `place`: to the first eligible candidate; to a failed home if there is none, since nothing runs yet. What was removed and is added
- * again may still run where it was: if it is to start elsewhere, its old placement is taken up as one that stops.
+ * again may still run where it was: if it is to start elsewhere, or under another name, its old placement is taken up as one that stops.
  * `move` from active: only when its node is lost, and its agent's lease, if it has one, is over.
  * `stop`: its node is silent, detached or decommissioned, or home is fit again; its writer may be alive, so it must be proved
  * that it stopped. Once begun, policy is asked no more: only if there is no reason to leave any longer, or nowhere to go, it
- * resumes. Anything else stays: healthy placements are never touched.
+ * resumes. Anything else stays: healthy placements are never touched. What is renamed (its slug or namespace changed) would run beside
+ * itself: it is stopped where it is, and resumes under the new name behind a fence.
+ * What the system that ran here before has, or is given back, is not started, and is stopped where it runs, until it is taken over.
  * Whatever has to happen and can't is a hold, with the candidates and what spoke against each.
  */
 export interface Verdict {
@@ -40,11 +42,13 @@ export interface Verdict {
 const atHomeReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['first-placement', 'home-changed', 'node-recovered']);
 
 /** Reasons of a stop that has nothing to do with the node that is left. */
-const stayedReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['home-changed', 'added-again']);
+const stayedReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['home-changed', 'added-again', 'renamed']);
 
 const nothing: Verdict = { change: null, hold: null, wakeAt: null };
 
 export function placementOf(world: World, spec: ProcessorSpec, current: Placement | null, former: Retired | null): Verdict {
+  const foreign = world.foreign.get(spec.id);
+  if (foreign !== undefined) return whileForeign(spec, current, foreign);
   const home = homeHealth(world, spec);
   if (current !== null && isAtRest(spec, current, home)) return nothing;
 
@@ -110,7 +114,7 @@ function place(subject: Subject, former: Retired | null): Change | Hold {
 function placeAgain(subject: Subject, epoch: Epoch, left: Target, { target, rejected }: Choice & { readonly target: Target }): Change {
   const { spec } = subject;
   const place = { kind: 'place', processorId: spec.id, before: null } as const;
-  if (sameTarget(left, target)) {
+  if (sameTarget(left, target) && !isRenamed(subject)) {
     return { ...place, after: { target, phase: 'active', epoch, specDigest: spec.digest }, ...whyThere(subject, target, rejected) };
   }
   const evidence = { target: targetName(left), next: targetName(target) };
@@ -121,6 +125,18 @@ function whyThere({ spec, home }: Subject, target: Target, rejected: readonly Re
   return home === null || isHome(spec.home, target)
     ? { reason: 'first-placement', evidence: { target: targetName(target) }, rejected }
     : { reason: home.reason, evidence: home.evidence, rejected };
+}
+
+/** Two programs that start the same processor would be two writers. */
+function whileForeign({ id }: ProcessorSpec, current: Placement | null, { why, by }: Foreign): Verdict {
+  const handedBack = { reason: 'handed-back', evidence: { by }, rejected: [] } as const;
+  if (current?.phase === 'active') {
+    const after = { target: current.target, phase: 'stopping', epoch: current.epoch, specDigest: current.specDigest } as const;
+    return changed({ kind: 'stop', processorId: id, before: current, after, ...handedBack });
+  }
+  const held = { processorId: id, withheld: null };
+  if (why === 'handed-back') return changed({ ...held, ...handedBack, needsPerson: true });
+  return changed({ ...held, reason: why === 'left' ? 'not-adopted' : 'pods-unseen', evidence: {}, rejected: [], needsPerson: why === 'left' });
 }
 
 function whileActive(subject: Subject, current: Placement): Verdict {
@@ -163,14 +179,14 @@ function whileStopping(subject: Subject, current: Placement): Verdict {
   const source = sourceHealth(subject.world, current);
   const choice = choose(subject);
   const why = whyItLeaves(subject, current, source, choice);
-  if (why === null) return changed(resume(subject, current, choice));
-  if (choice.target === null) {
-    // Told to stop, with nowhere to go any more: better there than nowhere, if it can still be told.
-    const reachable = source?.verdict === 'silent' || source?.verdict === 'detached';
-    return changed(reachable ? resume(subject, current, choice) : noTarget(subject, choice.rejected, source));
-  }
+  // Told to stop, with nowhere to go any more: better there than nowhere, if it can still be told.
+  const reachable = source?.verdict === 'silent' || source?.verdict === 'detached';
+  const resumes = why === null || (choice.target === null && reachable);
+  if (resumes && !isRenamed(subject)) return changed(resume(subject, current, choice));
+  if (!resumes && choice.target === null) return changed(noTarget(subject, choice.rejected, source));
   const proof = proofOfStop(subject, current, source);
   if (!proof.passed) return held(subject, choice, proof);
+  if (resumes || choice.target === null) return changed({ ...resume(subject, current, choice), reason: 'renamed', evidence: renaming(current, proof) });
   return changed(move(subject, current, choice.target, because(why, proof, choice)));
 }
 
@@ -225,10 +241,26 @@ function move(subject: Subject, current: Placement, target: Target, why: Justifi
   return { kind: 'move', processorId: subject.spec.id, before: current, after, ...why, evidence };
 }
 
+function isRenamed({ world, spec }: Subject): boolean {
+  return world.renamed.has(spec.id);
+}
+
+function renaming({ target }: Placement, proof: Proof | null = null): Evidence {
+  return { target: targetName(target), ...(proof?.evidence ?? {}) };
+}
+
+/** Only where it is known to be well does it stop in order to start there again. */
+function stopToRename({ spec }: Subject, current: Placement, source: NodeHealth | null, verdict: Verdict): Verdict {
+  if (source !== null && !(source.verdict === 'healthy' && source.sure)) return verdict;
+  const after = { target: current.target, phase: 'stopping', epoch: current.epoch, specDigest: current.specDigest } as const;
+  return { ...verdict, change: { kind: 'stop', processorId: spec.id, before: current, after, reason: 'renamed', evidence: renaming(current), rejected: [] } };
+}
+
 /** A new image, setting or node name: same place, same epoch, edited where it is. */
 function withUpdate(subject: Subject, current: Placement, verdict: Verdict): Verdict {
   const { spec, world } = subject;
   const source = sourceHealth(world, current);
+  if (isRenamed(subject)) return stopToRename(subject, current, source, verdict);
   const target = source === null ? current.target : edgeTarget(source);
   const renamed = targetName(target) !== targetName(current.target);
   if (current.specDigest === spec.digest && !renamed) return verdict;

@@ -1,6 +1,6 @@
 import type { EdgeNode, ProcessorSpec, Workload } from '../model/fleet.ts';
 import type { Digest, NodeId, ProcessorId } from '../model/ids.ts';
-import type { AgentSignals, NodeVerdict, PolicyOverride, Snapshot } from '../model/snapshot.ts';
+import type { AgentSignals, Foreign, NodeVerdict, PolicyOverride, Snapshot } from '../model/snapshot.ts';
 import { approvedIn, type Approved } from './approvals.ts';
 import { isTransition, nodeHealth, type NodeHealth } from './health.ts';
 import type { Occupant } from './signals.ts';
@@ -11,6 +11,8 @@ export interface World {
   readonly health: ReadonlyMap<NodeId, NodeHealth>;
   readonly transitions: readonly NodeVerdict[];
   readonly agents: ReadonlyMap<ProcessorId, AgentSignals>;
+  readonly renamed: ReadonlySet<ProcessorId>;
+  readonly foreign: ReadonlyMap<ProcessorId, Foreign>;
   /** By `match`. */
   readonly overrides: ReadonlyMap<string, PolicyOverride['policy']>;
   readonly approved: Approved;
@@ -40,6 +42,8 @@ export function indexWorld(snapshot: Snapshot): World {
     health,
     transitions,
     agents,
+    renamed: new Set(snapshot.renamed),
+    foreign: new Map(snapshot.foreign.map((each) => [each.processorId, each])),
     overrides: new Map(snapshot.policies.map(({ match, policy: own }) => [match, own])),
     approved: approvedIn(snapshot),
     workloadOf(spec) {

@@ -141,7 +141,7 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
   test.each([
     ['dory-orchestrator', 'nodes'],
     ['dory-orchestrator', 'pods'],
-    ['dory-orchestrator-watch', 'statefulsets'],
+    ['dory-orchestrator-beyond', 'statefulsets'],
   ])('without its rule %s %s is not to be had', async (role, resource) => {
     const path = `/apis/rbac.authorization.k8s.io/v1/clusterroles/${role}`;
     const { rules } = (await server.send('GET', path)) as unknown as { rules: { resources: string[] }[] };

@@ -42,6 +42,8 @@ export function observe(look: Observation): Snapshot {
     agents: asked.map((placement) => agentSignals(look, placement)),
     retired: [...rows.retired].filter(([name]) => rows.desired.has(name) && !rows.placements.has(name) && mutation !== 'retired-epoch-forgotten')
       .map(([name, { epoch, target }]) => ({ processorId: name as ProcessorId, epoch, target: mutation === 'retired-target-forgotten' ? null : target })).sort((a, b) => byText(a.processorId, b.processorId)),
+    foreign: [],
+    renamed: [],
     intake,
     policy: mutation === 'guard-ignored' ? { ...policy, guard: { ...policy.guard, minNodes: 1_000 } } : policy,
     policies: script.overrides,

@@ -28,6 +28,7 @@ export interface ProcessorDefinition {
   /** A node's name, or `managed`. */
   home: string;
   template?: string;
+  namespace?: string;
   state?: Workload['stateBackend'];
   gpu?: boolean;
   architectures?: string[];
@@ -66,6 +67,7 @@ export class World {
   readonly approvals = new Map<string, Approval>();
   locks: readonly MaintenanceLock[] = [];
   pause: Pause = noControls.pause;
+  foreign: Snapshot['foreign'] = [];
   /** By `match`. */
   readonly policies = new Map<string, PolicyOverride['policy']>();
   guard: RecordedGuard | null = null;
@@ -74,6 +76,8 @@ export class World {
   readonly placements = new Map<string, Placement>();
   readonly retired = new Map<string, Pick<Retired, 'epoch' | 'target'>>();
   readonly agents = new Map<string, AgentState>();
+  /** Namespace and slug under which a pod of each was started last. */
+  readonly #names = new Map<string, string>();
   /** Of those that were removed: what is known of them is kept. */
   readonly #former = new Map<string, AgentState>();
   /** `off`: none is configured. */
@@ -190,6 +194,8 @@ export class World {
       nodes: this.#signals(),
       agents: this.#agentsInDoubt(),
       retired: [...this.retired].filter(([name]) => !this.placements.has(name)).map(([name, last]) => ({ processorId: name as ProcessorId, ...last })),
+      renamed: specs.filter(({ id }) => !isBroken(id) && this.#names.has(id) && this.#names.get(id) !== this.#nameOf(id)).map(({ id }) => id),
+      foreign: this.foreign,
       intake: this.coveredSince === null ? { covered: false, detail: 'receivers are down' } : { covered: true, since: this.coveredSince, until: this.now },
       policy: this.policy,
       policies: [...this.policies].sort(([a], [b]) => byText(a, b)).map(([match, policy]) => ({ match, policy })),
@@ -220,6 +226,7 @@ export class World {
         this.agents.delete(name);
       } else {
         this.placements.set(name, placed);
+        if (placed.phase === 'active') this.#names.set(name, this.#nameOf(name));
         const former = this.#former.get(name);
         if (change.kind === 'place' && placed.phase === 'stopping' && former !== undefined) this.agents.set(name, former);
         else if (change.kind === 'place' || change.kind === 'move') this.#start(name);
@@ -237,11 +244,17 @@ export class World {
     if (this.#isHeard(name, agent)) this.#hear(name, agent);
   }
 
+  #nameOf(name: string): string {
+    const { namespace = 'default', template = 'camera' } = this.processors.get(name) ?? {};
+    return `${namespace}/${template}`;
+  }
+
   #spec(name: string, definition: ProcessorDefinition & { release: number }, workloads: Map<Digest, Workload>): ProcessorSpec {
     const workload = workloadOf(definition);
     workloads.set(workload.digest, workload);
+    const { namespace = 'default' } = definition;
     const home = definition.home === 'managed' ? ({ kind: 'managed' } as const) : ({ kind: 'edge', nodeId: definition.home as NodeId } as const);
-    return { id: name as ProcessorId, workload: workload.digest, namespace: 'default', home, sensor: null, digest: digestText(`${name} ${workload.digest}`) };
+    return { id: name as ProcessorId, workload: workload.digest, namespace, home, sensor: null, digest: digestText(`${name} ${workload.digest} ${namespace}`) };
   }
 
   #nodes(): EdgeNode[] {

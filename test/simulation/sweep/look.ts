@@ -43,6 +43,8 @@ export function lookAt(state: State, variant: Variant, fleet: Snapshot['fleet'])
     nodes: nodeNames.map((name) => nodeSignals(state, name)),
     agents: state.processors.flatMap((processor, i) => agentSignals(state, processor, i) ?? []),
     retired: [],
+    renamed: [],
+    foreign: [],
     intake: state.intakeSince === null ? { covered: false, detail: 'no receiver' } : { covered: true, since: moment(state.intakeSince), until: moment(state.now) },
     policy: { ...sweepPolicy, processors: { ...sweepPolicy.processors, ...policyOf(variant) } },
     approvals: state.processors.flatMap(({ approved }, i) => approved ? ['failback', 'move'].map((what) => ({ subject: `${what}/${names[i] ?? ''}`, by: 'ada', at: moment(state.now), covers: null })) : [])

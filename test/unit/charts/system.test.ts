@@ -16,6 +16,7 @@ const variants: readonly (readonly [string, SystemProps])[] = [
   ['three replicas', withSection({ replicas: 3 })],
   ['a claim', withSection({ data: { volume: 'claim', size: '5Gi', storageClass: 'gp3' } })],
   ['server-side apply', withSection({ apply: 'ssa' })],
+  ['Argo CD', withSection({ apply: 'argocd' })],
   ['ssh and signed commits', withSection({ git: { url: 'ssh://git@git.example.com/fleet.git', credentials: 'ssh', signCommits: true } })],
   ['beacons', withSection({ beacon: { enabled: true, tokenFolder: '/etc/dory' } })],
   ["the operator's rules", withSection({ monitoring: { rules: 'prometheusRule', ruleLabels: { release: 'prometheus' } } })],
@@ -171,11 +172,17 @@ describe('the clone and the Git credentials', () => {
   });
 });
 
-test('access beyond the running system is apart, each with its reason, and what writes comes with apply=ssa only', () => {
-  const names = (props: SystemProps): string[] => systemObjects(props).filter(({ metadata }) => metadata.annotations?.['dory.io/why'] !== undefined).map(({ kind, metadata }) => `${kind} ${metadata.name}`);
-  const reads = ['ClusterRole dory-orchestrator-watch', 'Role dory-orchestrator-node-leases'];
-  expect(names(defaultSystemProps)).toEqual(reads);
-  expect(names(withSection({ apply: 'ssa' }))).toEqual([...reads, 'ClusterRole dory-orchestrator-apply']);
+test('access beyond the running system is apart, each with its reason, and as wide as the way of applying takes', () => {
+  const names = (props: SystemProps): string[] => systemObjects(props).filter(({ metadata }) => metadata.annotations?.['dory.io/why'] !== undefined).map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? '-'}/${metadata.name}`);
+  const always = ['ClusterRole -/dory-orchestrator-beyond', 'Role kube-node-lease/dory-orchestrator-node-leases', 'Role dory-system/dory-orchestrator-predecessor'];
+  const secrets = 'Role default/dory-orchestrator-secrets';
+  expect(names(defaultSystemProps)).toEqual([...always, secrets]);
+  expect(names(withSection({ apply: 'ssa' }))).toEqual([...always, secrets]);
+  expect(names(withSection({ apply: 'argocd', argocdNamespace: 'gitops' }))).toEqual([...always, 'Role gitops/dory-orchestrator-argocd', secrets]);
+  const beyond = (props: SystemProps) => at(find(systemObjects(props), 'ClusterRole', 'dory-orchestrator-beyond'), 'rules') as { resources: string[]; verbs: string[] }[];
+  const writes = (props: SystemProps): string[] => beyond(props).filter(({ verbs }) => verbs.includes('patch')).flatMap(({ resources }) => resources);
+  expect(writes(defaultSystemProps)).toEqual([]);
+  expect(writes(withSection({ apply: 'ssa' }))).toEqual(['statefulsets']);
   const rules = (props: SystemProps): unknown => at(find(systemObjects(props), 'ClusterRole', 'dory-orchestrator'), 'rules');
   expect(rules(withSection({ apply: 'ssa' }))).toEqual(rules(defaultSystemProps));
 });

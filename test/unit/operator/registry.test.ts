@@ -17,6 +17,7 @@ const commandsOnly: Readonly<Record<string, string>> = {
   'reconcile': 'is a cycle in this process; a server runs its own',
   'render': 'writes files on this machine',
   'run': 'is the server',
+  'secrets': 'can show credentials, which a server never does',
   'version': 'is about this program',
 };
 
@@ -29,7 +30,7 @@ const program = createProgram({
 function leaves(above: Command, words: readonly string[] = []): string[] {
   return above.commands.flatMap((command) => {
     const name = [...words, command.name()];
-    const isGroup = command.commands.length > 0 && command.name() !== 'leader';
+    const isGroup = command.commands.length > 0 && !['leader', 'adopt'].includes(command.name());
     return [...(isGroup ? [] : [name.join('.')]), ...leaves(command, name)];
   });
 }

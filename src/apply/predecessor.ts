@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { Failure } from '../model/failure.ts';
+import type { KubeClient } from '../platform/kube/client.ts';
+
+/** Where the system that ran here before runs; our own Deployment has the same name. */
+export interface PredecessorPlace {
+  readonly namespace: string;
+  readonly deployment: string;
+}
+
+/** What still runs of it. */
+export interface Predecessor {
+  /** That its Deployment is to have. */
+  readonly replicas: number;
+  readonly pods: readonly string[];
+}
+
+/** Of our own pods and their template: where they come from. The other system's have no such annotation. */
+const ourMark = 'dory.io/settings';
+const metadata = z.object({ name: z.string().optional(), annotations: z.record(z.string(), z.string()).optional() });
+const deploymentSchema = z.object({ spec: z.object({ replicas: z.number().optional(), template: z.object({ metadata: metadata.optional() }) }) });
+const podsSchema = z.object({ items: z.array(z.object({ metadata })).nullable() });
+
+/**
+ * Null: it does not run. A Deployment that is to have no pods, or was replaced by ours, may have one that is still ending: so both
+ * are asked. @throws Failure as `KubeClient.get`
+ */
+export async function runningPredecessor(client: KubeClient, { namespace, deployment }: PredecessorPlace): Promise<Predecessor | null> {
+  const below = (path: string): string => `${path}/namespaces/${encodeURIComponent(namespace)}`;
+  const replicas = await replicasOf(client, `${below('/apis/apps/v1')}/deployments/${encodeURIComponent(deployment)}`);
+  const { body } = await client.get(`${below('/api/v1')}/pods`, { labelSelector: `app=${deployment}` });
+  const pods = (podsSchema.parse(body).items ?? []).filter((pod) => !isOurs(pod.metadata)).map((pod) => pod.metadata.name ?? '');
+  return replicas === 0 && pods.length === 0 ? null : { replicas, pods };
+}
+
+async function replicasOf(client: KubeClient, path: string): Promise<number> {
+  try {
+    const { spec: { replicas = 1, template } } = deploymentSchema.parse((await client.get(path, {})).body);
+    return isOurs(template.metadata) ? 0 : replicas;
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'kubernetes-missing') return 0;
+    throw error;
+  }
+}
+
+function isOurs(of: z.output<typeof metadata> | undefined): boolean {
+  return of?.annotations?.[ourMark] !== undefined;
+}

@@ -1,0 +1,101 @@
+import type { Pool } from 'pg';
+import type { Millis } from '../model/time.ts';
+import { inBatches } from '../platform/pg.ts';
+import { deletePod, kubeletReader, listPods, readPod, type KubeletReader, type LivePod, type PodCalls, type PodRef } from './pods.ts';
+import { recordOnce } from './record.ts';
+import { fateOf, type Fate } from './stuck-pods.ts';
+
+/** A pod of ours that no StatefulSet wants any more, as the watch shows it. */
+export interface Orphan extends PodRef {
+  readonly processorId: string;
+  readonly epoch: number;
+}
+
+export interface SweepOptions extends PodCalls {
+  readonly pool: Pool;
+  /** Null while it is not known for certain. */
+  readonly orphans: () => readonly Orphan[] | null;
+  /** Reads the lease again. @throws Failure `not-leader` */
+  readonly assertLeading: () => Promise<void>;
+  /** As `Surroundings.bound`. */
+  readonly bound: Millis;
+}
+
+export interface Swept {
+  readonly orphan: Orphan;
+  readonly fate: Fate;
+}
+
+/** A pod and a node are asked for each: enough to clear a large node within a few seconds, and few beside all else. */
+const atOnce = 8;
+
+/**
+ * Removes what moves left behind, as `stuck-pods.ts` says. Where nothing is left it asks neither the database nor the cluster.
+ * @throws Failure of the database or the cluster, `not-leader`; what was not looked at is looked at next time
+ */
+export async function sweep(options: SweepOptions): Promise<readonly Swept[]> {
+  const orphans = options.orphans() ?? [];
+  if (orphans.length === 0) return [];
+  const left = await readDepartures(options.pool, orphans);
+  if (left.length === 0) return [];
+  const kubelets = kubeletReader(options);
+  const swept: Swept[] = [];
+  for (const batch of inBatches(left, atOnce)) {
+    await options.assertLeading();
+    swept.push(...(await Promise.all(batch.map((departed) => sweepOne(options, departed, kubelets)))).flat());
+  }
+  return swept;
+}
+
+interface Departed {
+  readonly orphan: Orphan;
+  /** The current placement's. */
+  readonly epoch: number;
+  readonly beats: boolean;
+  readonly committed: boolean;
+  readonly fence: string | null;
+}
+
+/** Those of which the processor is placed under a higher epoch, each with the move that left it: the one to the epoch after its own. */
+async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<readonly Departed[]> {
+  const { rows } = await pool.query<{ uid: string; epoch: string; beats: boolean; committed: boolean; fence: string | null }>(
+    `select o.uid, p.epoch, coalesce(b.last_beat_at >= p.since, false) as beats, coalesce(m.committed, false) as committed, m.fence
+       from jsonb_to_recordset($1::jsonb) as o (uid text, processor_id uuid, epoch bigint)
+       join dory.placements p on p.processor_id = o.processor_id and p.epoch > o.epoch and p.phase = 'active'
+       left join dory.beats b on b.processor_id = p.processor_id and b.epoch = p.epoch
+       left join lateral (
+         select r.committed_at is not null as committed,
+                coalesce(c.evidence ->> 'fence', case when c.evidence -> 'unfenced' = 'true' then 'unfenced' end) as fence
+           from dory.changes c join dory.revisions r on r.id = c.revision
+          where c.processor_id = o.processor_id and c.kind = 'move' and (c.placement ->> 'epoch')::bigint = o.epoch + 1
+          order by c.revision limit 1) m on true`,
+    [JSON.stringify(orphans.map(({ uid, processorId, epoch }) => ({ uid, processor_id: processorId, epoch })))],
+  );
+  const byUid = new Map(orphans.map((orphan) => [orphan.uid, orphan]));
+  return rows.flatMap(({ uid, epoch, ...row }) => {
+    const orphan = byUid.get(uid);
+    return orphan === undefined ? [] : [{ ...row, orphan, epoch: Number(epoch) }];
+  });
+}
+
+async function sweepOne(options: SweepOptions, departed: Departed, kubelets: KubeletReader): Promise<readonly Swept[]> {
+  const { orphan, beats, fence } = departed;
+  // As it is now, not as the watch saw it.
+  const pod = await readPod(options, orphan);
+  if (pod === null) return [];
+  const fate = await fateOf(pod, departed, { kubelet: pod.node === null ? 'gone' : await kubelets(pod.node), bound: options.bound, successorWorks: async () => beats || successorIsReady(options, departed) });
+  const evidence = { pod: pod.name, namespace: pod.namespace, uid: pod.uid, node: pod.node, epoch: orphan.epoch, fence };
+  if (fate.kind === 'force' || fate.kind === 'delete') {
+    await recordOnce(options.pool, { kind: 'leftover-removed', processorId: orphan.processorId, uid: pod.uid, evidence: { ...evidence, forced: fate.kind === 'force' } });
+    await deletePod(options, pod, { force: fate.kind === 'force' });
+  }
+  if (fate.kind === 'overdue') {
+    await recordOnce(options.pool, { kind: 'leftover-overdue', processorId: orphan.processorId, uid: pod.uid, evidence: { ...evidence, overMs: fate.over } });
+  }
+  return [{ orphan, fate }];
+}
+
+async function successorIsReady(options: SweepOptions, { orphan, epoch }: Departed): Promise<boolean> {
+  const pods: readonly LivePod[] = await listPods(options, orphan.namespace, `processor-id=${orphan.processorId},dory.io/epoch=${String(epoch)}`);
+  return pods.some(({ ready, overdue }) => ready && overdue === null);
+}

@@ -1,0 +1,60 @@
+import type { PoolClient } from 'pg';
+import { z } from 'zod';
+import { Failure } from '../model/failure.ts';
+import type { NodeName } from '../model/ids.ts';
+import { inTransaction } from '../platform/pg.ts';
+import { node, reason } from './fields.ts';
+import { assertUnlocked } from './locks.ts';
+import { operation } from './operation.ts';
+import { recordAct } from './record.ts';
+import { findNode, type KnownNode } from './subjects.ts';
+
+export const nodePowerOffConfirmed = operation({
+  name: 'node.power-off-confirmed',
+  method: 'POST',
+  path: '/api/v1/nodes/:node/power-off-confirmed',
+  summary: 'vouch that a node has no power: its pods have ended, and Kubernetes may free their volumes',
+  changesState: true,
+  input: z.strictObject({ node, reason }),
+  output: z.object({
+    node: z.string(),
+    name: z.string(),
+    processors: z.int().describe('Whose stop is confirmed with it: those that are placed there.'),
+    changed: z.boolean().describe('False: it was confirmed before.'),
+  }),
+  run: (context, input, caller) =>
+    inTransaction(context.pool, {}, async (client) => {
+      const found = await findNode(client, input.node);
+      await assertUnlocked(client, { scope: 'node', ...found }, caller);
+      await assertOff(client, found, context.nodeCondition(found.name as NodeName)?.ready === 'true');
+      const { rowCount } = await client.query(
+        `insert into dory.power_offs (node_id, node_name, confirmed_by, reason) values ($1, $2, $3, $4) on conflict (node_id) do nothing`,
+        [found.id, found.name, caller.name, input.reason],
+      );
+      const processors = await confirmStops(client, found, caller.name);
+      const changed = rowCount === 1;
+      if (changed) await recordAct(client, caller, { kind: 'power-off-confirmed', nodeId: found.id, evidence: { processors, reason: input.reason } });
+      return { node: found.id, name: found.name, processors, changed };
+    }),
+});
+
+/** Whose kubelet or agents show life has power, whatever a person says. @throws Failure `conflict` */
+async function assertOff(client: PoolClient, { id, name }: KnownNode, isReady: boolean): Promise<void> {
+  const { rows } = await client.query<{ verdict: string }>('select verdict from dory.node_verdicts where node_id = $1 for share', [id]);
+  const verdict = rows[0]?.verdict ?? 'unknown';
+  if (!isReady && (verdict === 'lost' || verdict === 'decommissioned')) return;
+  throw new Failure('conflict', `${name} is ${isReady ? 'Ready' : verdict}: only what is lost, or decommissioned, can be without power.`, {
+    mend: 'Check that it is the right node; one that was just switched off is lost as soon as its heartbeats are stale: see `dory nodes`.',
+  });
+}
+
+/** All that its pods had to prove. */
+async function confirmStops(client: PoolClient, { id }: KnownNode, by: string): Promise<number> {
+  const { rowCount } = await client.query(
+    `insert into dory.stop_confirmations (processor_id, epoch, confirmed_by)
+     select processor_id, epoch, $2 from dory.placements where target_node_id = $1 order by processor_id
+     on conflict (processor_id, epoch) do update set confirmed_by = excluded.confirmed_by, confirmed_at = excluded.confirmed_at`,
+    [id, by],
+  );
+  return rowCount ?? 0;
+}

@@ -1,0 +1,180 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { aftermath } from '../../src/cli/aftermath.ts';
+import { operatorContext } from '../../src/cli/operator-context.ts';
+import type { NodeName } from '../../src/model/ids.ts';
+import { seconds } from '../../src/model/time.ts';
+import type { Cluster } from '../../src/observe/cluster.ts';
+import { runOperation } from '../../src/operator/operation.ts';
+import { nodePowerOffConfirmed } from '../../src/operator/power-off.ts';
+import { createAccess } from '../../src/platform/kube/access.ts';
+import { createKubeClient } from '../../src/platform/kube/client.ts';
+import { createKubeWriter } from '../../src/platform/kube/write.ts';
+import { addNode, installAccess, ownKubeconfig, podsOf, setKubelet, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
+import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
+import { testDatabase } from '../support/postgres.ts';
+import { temporaryFolder } from '../support/temp.ts';
+import { until } from '../support/until.ts';
+
+const programs = inject('controlPlane');
+const flags = { 'heartbeats-interval': '2s', 'failover-stability-window': '0s', 'failover-heartbeat-stale': '10s', 'failover-heartbeat-gap': '5s', 'failover-intake-fresh': '9s', 'failover-fence-bound': '1s' };
+const long = 90_000;
+const finalizer = 'dory.example.com/held';
+
+describe.skipIf(typeof programs === 'string')('what a move leaves behind, with the rights of our own ServiceAccount', () => {
+  let server: ControlPlane;
+  let kubeconfig: string;
+  let cluster: Cluster;
+  let fleet: TestFleet;
+  let once: () => Promise<void>;
+  const closes: (() => Promise<unknown>)[] = [];
+
+  beforeAll(async () => {
+    if (typeof programs === 'string') return;
+    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
+    await installAccess(server);
+    kubeconfig = await ownKubeconfig(server);
+    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+  });
+  afterAll(() => server.stop());
+
+  beforeEach(async () => {
+    closes.push(emptyCluster);
+    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
+    const database = await testDatabase();
+    closes.push(() => database.close());
+    const folder = await temporaryFolder();
+    closes.push(() => folder.remove());
+    cluster = watchedCluster(kubeconfig);
+    closes.push(() => cluster.close());
+    cluster.start();
+    expect(await cluster.synced(seconds(10))).toBe(true);
+    await seedSmallFleet(database.pool);
+    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags });
+    closes.push(() => fleet.close());
+    const access = createAccess({ kind: 'file', path: kubeconfig });
+    closes.push(() => Promise.resolve(access.close()));
+    once = aftermath(fleet.runtime, { cluster, assertLeading: () => Promise.resolve(), calls: { client: createKubeClient(access), writer: createKubeWriter(access) } });
+    await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as NodeName)?.ready === 'true'), 'both nodes are ready');
+    await fleet.once();
+    await sync();
+    await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
+  });
+  afterEach(async () => {
+    for (const close of closes.splice(0).reverse()) await close();
+  });
+
+  const emptyCluster = async (): Promise<void> => {
+    for (const kind of ['apps/v1/namespaces/default/statefulsets', 'v1/namespaces/default/pods']) {
+      await server.send('DELETE', `/${kind.startsWith('v1') ? 'api' : 'apis'}/${kind}?labelSelector=managed-by%3Ddory-orchestrator&gracePeriodSeconds=0&propagationPolicy=Background`);
+    }
+    await server.send('DELETE', '/api/v1/nodes?labelSelector=node-type%3Dedge');
+    await podsAre([]);
+  };
+  const sync = (): Promise<void> => syncProcessors(server, (...args) => fleet.git(...args));
+  const podsAre = (expected: readonly string[]): Promise<void> => until(async () => (await podsOf(server)).join() === expected.join(), `the pods are ${expected.join(', ')}`);
+  const kinds = async (): Promise<readonly string[]> =>
+    (await fleet.pool.query<{ told: string }>(`select kind || coalesce(' ' || (evidence ->> 'forced'), '') as told from dory.events where kind like 'leftover-%' order by 1`)).rows.map(({ told }) => told);
+  const cutOff = async (name: string): Promise<void> => {
+    await setKubelet(server, name, false);
+    await until(() => cluster.freshest(name as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
+  };
+  /** `edge-1` dies, and its two processors move to the pool. */
+  const failover = async (): Promise<void> => {
+    await cutOff('edge-1');
+    await fleet.age(long, 'edge-1');
+    await until(async () => {
+      await fleet.beat('edge-2');
+      return (await fleet.once()).planned.changes.length > 0;
+    }, 'they move');
+  };
+  const setOf = async (id: string, epoch: number): Promise<string> => {
+    const names = await server.kubectl('get', 'statefulsets', '-l', `processor-id=${id}`, '-o', 'name');
+    return names.split('\n').find((name) => name.endsWith(`-e${String(epoch)}`)) ?? '';
+  };
+  const c1 = '00000000-0000-4000-8000-0000000000c1';
+  const orphansAre = (count: number): Promise<void> => until(() => cluster.orphans()?.length === count, `${String(count)} pods are wanted by nobody`);
+
+  test('on a node that is lost: forced, once, and only when the move is committed and has its fence', async () => {
+    await failover();
+    // Until it is synced, the old StatefulSets want their pods, and would start them anew.
+    await once();
+    expect(await kinds()).toEqual([]);
+    await sync();
+    await orphansAre(2);
+    await fleet.pool.query(`update dory.changes set evidence = evidence - 'unfenced' - 'fence'`);
+    await once();
+    expect(await kinds()).toEqual([]);
+    await fleet.pool.query(`update dory.changes set evidence = evidence || '{"unfenced": true}'; update dory.revisions set committed_at = null`);
+    await once();
+    expect(await podsOf(server)).toContain('c1 1 edge-1 Terminating');
+    await fleet.pool.query('update dory.revisions set committed_at = now()');
+    await once();
+    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+    expect(await kinds()).toEqual(['leftover-removed true', 'leftover-removed true']);
+    await orphansAre(0);
+  });
+
+  test('on a node that came back: left running until the successor works, then ended by its kubelet', async () => {
+    await failover();
+    await server.kubectl('delete', await setOf(c1, 1), '--cascade=orphan');
+    // The pool has no room for the successor yet.
+    await server.kubectl('cordon', 'pool-1');
+    await sync();
+    await setKubelet(server, 'edge-1', true);
+    await until(() => cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
+    await orphansAre(1);
+    await once();
+    expect((await podsOf(server)).filter((pod) => pod.startsWith('c1'))).toEqual(['c1 1 edge-1 Running', 'c1 2 - Pending']);
+    await server.kubectl('uncordon', 'pool-1');
+    await until(async () => (await podsOf(server)).includes('c1 2 pool-1 Running'), 'the successor runs');
+    await until(async () => {
+      await once();
+      return !(await podsOf(server)).some((pod) => pod.startsWith('c1 1'));
+    }, 'the leftover has ended');
+    expect(await kinds()).toEqual(['leftover-removed false']);
+  });
+
+  test('with a kubelet that answers and does not end it: told once, and never forced', async () => {
+    await failover();
+    const pod = `${(await setOf(c1, 1)).split('/')[1] ?? ''}-0`;
+    await server.send('PATCH', `/api/v1/namespaces/default/pods/${pod}`, { metadata: { finalizers: [finalizer] } });
+    await sync();
+    await setKubelet(server, 'edge-1', true);
+    await until(async () => {
+      await once();
+      return (await kinds()).includes('leftover-overdue');
+    }, 'it is told');
+    await once();
+    expect(await kinds()).toEqual(['leftover-overdue']);
+    expect(await podsOf(server)).toContain('c1 1 edge-1 Terminating');
+    await server.send('PATCH', `/api/v1/namespaces/default/pods/${pod}`, { metadata: { finalizers: null } });
+  });
+
+  test('power-off confirmed by a person: a fence for its processors, and a taint until its kubelet answers again', async () => {
+    await fleet.pool.query(`insert into dory.policies (match, unfenced, set_by) values ('template/camera', 'hold', 'ada')`);
+    const confirm = (): Promise<unknown> => runOperation(operatorContext(fleet.runtime, null, cluster), nodePowerOffConfirmed, { node: 'edge-1', reason: 'the fuse is out' }, { name: 'ada' });
+    await expect(confirm()).rejects.toMatchObject({ code: 'conflict' });
+    await cutOff('edge-1');
+    await fleet.age(long, 'edge-1');
+    await until(async () => {
+      await fleet.beat('edge-2');
+      return (await fleet.once()).planned.holds.filter(({ reason }) => reason === 'unfenced-held').length === 2;
+    }, 'they are held');
+    expect(await confirm()).toMatchObject({ processors: 2, changed: true });
+    await fleet.beat('edge-2');
+    expect((await fleet.once()).planned.changes.map(({ kind, evidence }) => `${kind} ${String(evidence['fence'])}`)).toEqual(['move fence-confirmed', 'move fence-confirmed']);
+    const taints = async (): Promise<string> => JSON.stringify(((await server.send('GET', '/api/v1/nodes/edge-1')) as { spec: { taints?: unknown } }).spec.taints ?? []);
+    await once();
+    expect(await taints()).toContain('"node.kubernetes.io/out-of-service"');
+    // Kubernetes deletes its pods on account of the taint, whatever is synced; ours would not, for their StatefulSets want them.
+    await until(async () => !(await podsOf(server)).some((pod) => pod.endsWith('Running') && pod.includes('edge-1')), 'Kubernetes deleted its pods');
+    await setKubelet(server, 'edge-1', true);
+    await until(() => cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
+    await until(async () => {
+      await once();
+      return (await fleet.pool.query('select from dory.power_offs')).rowCount === 0;
+    }, 'its word is over');
+    expect(await taints()).not.toContain('out-of-service');
+  });
+});
