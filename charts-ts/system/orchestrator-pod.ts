@@ -9,6 +9,8 @@ const secretMode = 0o440;
 /** The clone's pack files are written elsewhere; this is for askpass files and sockets of ssh. */
 const tmpSize = '64Mi';
 const stateSecret = { name: 'dory-state-secret', key: 'state-token' } as const;
+/** What webhooks to Argo CD are signed with. */
+const argocdSecret = { name: 'dory-argocd-secret', key: 'webhook-secret' } as const;
 
 export function podTemplate(props: SystemProps): k8s.PodTemplateSpec {
   return {
@@ -79,7 +81,7 @@ function container(props: SystemProps): k8s.Container {
 }
 
 /** First the running system's five, then ours. */
-function env({ shared, env: more }: SystemProps): k8s.EnvVar[] {
+function env({ shared, apply, env: more }: SystemProps): k8s.EnvVar[] {
   const config = (key: string): k8s.EnvVar => ({ name: key, valueFrom: { configMapKeyRef: { name: configName, key } } });
   return [
     { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: shared.databaseSecret, key: shared.databaseSecretKey } } },
@@ -87,6 +89,7 @@ function env({ shared, env: more }: SystemProps): k8s.EnvVar[] {
     config('POLL_INTERVAL'),
     config('LOG_LEVEL'),
     { name: 'DORY_STATE_TOKEN', valueFrom: { secretKeyRef: { ...stateSecret, optional: true } } },
+    ...(apply === 'argocd' ? [{ name: 'DORY_ARGOCD_WEBHOOK_SECRET', valueFrom: { secretKeyRef: { ...argocdSecret, optional: true } } }] : []),
     { name: 'DORY_CONFIG', value: paths.settingsFile },
     // git looks for a configuration of the user there.
     { name: 'HOME', value: '/tmp' },

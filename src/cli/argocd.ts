@@ -23,7 +23,7 @@ export interface Argocd {
   record(): Promise<void>;
   /** Resolves when everything was told or given up. */
   idle(): Promise<void>;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Null where Argo CD does not apply what is committed. @throws Failure `settings-invalid` if a kubeconfig can't be read */
