@@ -276,7 +276,8 @@ test('a look that nothing comes back from is told from one that this process was
   let ahead = 0;
   const clock = { ...systemClock, monotonic: () => millis(systemClock.monotonic() + ahead), sleep: () => new Promise<void>((resolve) => { next = resolve; }) };
   let next = (): void => undefined;
-  const timing = { lease: millis(1000), renewEvery: millis(100), stepDownAfter: millis(600) };
+  // The first look must be answered in time on a busy machine.
+  const timing = { lease: millis(10_000), renewEvery: millis(700), stepDownAfter: millis(6_000) };
   const looked = (count: number): Promise<void> => vi.waitFor(() => { expect(looks).toHaveLength(count); }, { timeout: 10_000 });
   const leadership = createLeadership({ pool, holder: 'a', clock, random: fixedRandom(0), log: silentLog, timing, onLook: (look) => looks.push(look) });
   leadership.start();
