@@ -26,7 +26,10 @@ type Values = Readonly<Record<string, unknown>>;
 export function ownedValues(object: unknown, fields: Fields): unknown {
   const elements = Object.entries(fields).filter(([element]) => element !== '.');
   if (elements.length === 0) return '.' in fields ? emptyOf(object) : object;
-  if (Array.isArray(object)) return object.flatMap((item: unknown, place) => ownedItem(item, place, elements));
+  if (Array.isArray(object)) {
+    const wanted = elements.map(listElement);
+    return object.flatMap((item: unknown, place) => ownedItem(item, place, wanted));
+  }
   if (!isMap(object)) return undefined;
   const owned: Record<string, unknown> = {};
   for (const [element, below] of elements) {
@@ -43,17 +46,28 @@ function emptyOf(value: unknown): unknown {
   return Array.isArray(value) ? [] : isMap(value) ? {} : value;
 }
 
-function ownedItem(item: unknown, place: number, elements: readonly (readonly [string, Fields])[]): readonly unknown[] {
-  const found = elements.find(([element]) => names(element, item, place));
-  return found === undefined ? [] : [ownedValues(item, found[1])];
+interface ListElement {
+  readonly names: (item: unknown, place: number) => boolean;
+  readonly below: Fields;
 }
 
-function names(element: string, item: unknown, place: number): boolean {
+function ownedItem(item: unknown, place: number, elements: readonly ListElement[]): readonly unknown[] {
+  const found = elements.find(({ names }) => names(item, place));
+  return found === undefined ? [] : [ownedValues(item, found.below)];
+}
+
+/** Read once for the whole list. */
+function listElement([element, below]: readonly [string, Fields]): ListElement {
   const rest = element.slice(2);
-  if (element.startsWith('i:')) return rest === String(place);
+  if (element.startsWith('i:')) return { below, names: (_, place) => rest === String(place) };
   const value = parsed(rest);
-  if (element.startsWith('v:')) return canonicalJson(value) === canonicalJson(item);
-  return element.startsWith('k:') && isMap(value) && isMap(item) && Object.entries(value).every(([key, wanted]) => canonicalJson(item[key] ?? null) === canonicalJson(wanted));
+  if (element.startsWith('v:')) return { below, names: (item) => isSame(item, value) };
+  const keys = element.startsWith('k:') && isMap(value) ? Object.entries(value) : null;
+  return { below, names: (item) => keys !== null && isMap(item) && keys.every(([key, wanted]) => isSame(item[key] ?? null, wanted)) };
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return a === b || (typeof a === 'object' && typeof b === 'object' && canonicalJson(a) === canonicalJson(b));
 }
 
 function parsed(text: string): unknown {
@@ -84,17 +98,20 @@ function union(a: Fields, b: Fields): Fields {
 }
 
 /**
- * Equal for what was applied and for what the server shows of it, if it kept the values as they are. Where it writes them
- * in another way, or fills in more, they differ, and only an apply can tell; amounts of resources (`2000m`, `2`) are told apart by what they amount to.
+ * Equal for what was applied and for what the server shows of it, if it kept the values, however it writes them. Where it fills in
+ * more, they differ, and only an apply can tell.
  */
 export function ownedDigest(values: unknown): Digest {
-  return digestOf(withAmounts(values, false));
+  return digestOf(inOneForm(values));
 }
 
-function withAmounts(value: unknown, areAmounts: boolean): unknown {
-  if (Array.isArray(value)) return value.map((item) => withAmounts(item, false));
+/** Amounts of resources (`2000m`, `2`) by what they amount to, and without what the server adds to fields that are owned as a whole. */
+export function inOneForm(value: unknown, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => inOneForm(item));
   if (!isMap(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, below]) => [key, areAmounts ? amount(below) : withAmounts(below, key === 'limits' || key === 'requests')]));
+  const areAmounts = key === 'limits' || key === 'requests';
+  const kept = key === 'fieldRef' && value['apiVersion'] === 'v1' ? without(value, ['apiVersion']) : value;
+  return Object.fromEntries(Object.entries(kept).map(([name, below]) => [name, areAmounts ? amount(below) : inOneForm(below, name)]));
 }
 
 function amount(value: unknown): unknown {

@@ -1,13 +1,13 @@
 import { z } from 'zod';
 import { byText, type Epoch, type ProcessorId, type RevisionId } from '../model/ids.ts';
 import type { KubeObject } from '../platform/kube/watch.ts';
-import { ownedDigest, ownedValues, unionOf, type FieldManager, type Fields } from './fields.ts';
+import { isMap, ownedDigest, ownedValues, unionOf, type FieldManager, type Fields } from './fields.ts';
 import type { LiveObject } from './objects.ts';
 
 /** Our field manager: in every request that writes, and in `managedFields` of what was written. */
 export const fieldManager = 'dory-orchestrator';
 
-const fieldsSchema: z.ZodType<Fields> = z.lazy(() => z.record(z.string(), fieldsSchema));
+const fieldsSchema = z.custom<Fields>(isFields);
 /** What is not as documented is left out: then we own nothing there, and say so. */
 const managerSchema = z.object({
   manager: z.string().catch(''),
@@ -16,6 +16,11 @@ const managerSchema = z.object({
   time: z.string().nullable().catch(null),
   fieldsV1: fieldsSchema,
 });
+
+/** By hand: every object of the fleet comes by here. */
+function isFields(value: unknown): value is Fields {
+  return isMap(value) && Object.values(value).every(isFields);
+}
 
 /** The entries of `metadata.managedFields`. */
 export function managersOf({ metadata }: KubeObject): readonly FieldManager[] {
