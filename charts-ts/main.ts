@@ -17,8 +17,9 @@ const root = packageRoot();
 const outdir = process.env['CDK8S_OUTDIR'] ?? join(root, 'generated');
 const read = (name: string): Promise<string> => readFile(join(root, 'config', name), 'utf8');
 
-// Of no environment and no file: what is generated is what the defaults say.
-const settings = resolveSettings({ env: {}, flags: { cluster: 'example' }, file: null, defaults: await read('defaults.yaml') });
+// Of no environment and no file: what is generated is what the defaults say, and what Argo CD is told where it applies it.
+const flags = { cluster: 'example', apply: 'argocd', 'argocd-repo-url': 'https://git.example.com/fleet.git' };
+const settings = resolveSettings({ env: {}, flags, file: null, defaults: await read('defaults.yaml') });
 const snapshot = parseFleetFile(await read('fleet.example.yaml'), observeSettings(settings));
 const { files } = renderFleet(snapshot, {
   ...renderSettings(settings),

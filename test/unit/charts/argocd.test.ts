@@ -81,8 +81,15 @@ describe('the projects', () => {
   });
 });
 
+const defaults = readFileSync(join(packageRoot(), 'config', 'defaults.yaml'), 'utf8');
+
+test('what is committed under generated/ is what is rendered now', () => {
+  const settings = resolveSettings({ env: {}, flags: { cluster: 'example', apply: 'argocd', 'argocd-repo-url': 'https://git.example.com/fleet.git' }, file: null, defaults });
+  const files = argocdFiles(argocdProps(settings) ?? props, { layout: 'flat', systemFiles: systemFiles(systemProps(settings.system, settings), ['default']) });
+  for (const [name, text] of files) expect(readFileSync(join(packageRoot(), 'generated/clusters/example/argocd', name), 'utf8')).toBe(text);
+});
+
 describe('the settings', () => {
-  const defaults = readFileSync(join(packageRoot(), 'config', 'defaults.yaml'), 'utf8');
   const from = (flags: Readonly<Record<string, string>>): ArgocdProps | null => argocdProps(resolveSettings({ env: {}, flags, file: null, defaults }));
 
   test('make Applications only where Argo CD applies and can reach the repository', () => {
