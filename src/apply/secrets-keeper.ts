@@ -1,4 +1,3 @@
-import { createHmac } from 'node:crypto';
 import type { Pool } from 'pg';
 import type { Credentials } from '../model/credentials.ts';
 import { Failure } from '../model/failure.ts';
@@ -12,7 +11,7 @@ import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
 import { backoff } from '../platform/retry.ts';
 import { createExecutor } from './execute.ts';
-import { ourLabel, readSecret, type Marker } from './secrets-live.ts';
+import { markerOf, ourLabel, readSecret } from './secrets-live.ts';
 import { createPass, type Lead, type PassResult } from './secrets-pass.ts';
 
 /**
@@ -115,12 +114,6 @@ interface State {
   againAt: number;
   /** Thrown when nobody waited for it any more. */
   bug: { readonly error: unknown } | null;
-}
-
-/** With a key that nobody else has, and that ends with the process: a mark says nothing to anybody. */
-function markerOf(random: Random): Marker {
-  const key = Buffer.from(random.hex(32), 'hex');
-  return (bytes) => createHmac('sha256', key).update(bytes).digest('base64url').slice(0, 22);
 }
 
 async function lookOnce({ clock, random, log }: SecretsKeeperOptions, state: State, pass: () => Promise<PassResult>): Promise<boolean> {

@@ -1,11 +1,19 @@
+import { createHmac } from 'node:crypto';
 import { z } from 'zod';
 import type { KubeObject } from '../platform/kube/watch.ts';
+import type { Random } from '../platform/random.ts';
 import { ourValues } from './live.ts';
 
 /** Stands for a value in this process, and says nothing of it outside. */
 export type Mark = string;
 /** Marks the bytes of a value. */
 export type Marker = (bytes: Buffer) => Mark;
+
+/** With a key that nobody else has, and that ends with the process: a mark says nothing to anybody. */
+export function markerOf(random: Random): Marker {
+  const key = Buffer.from(random.hex(32), 'hex');
+  return (bytes) => createHmac('sha256', key).update(bytes).digest('base64url').slice(0, 22);
+}
 
 /** A Secret of the cluster that bears our label, without its values. */
 export interface LiveSecret {

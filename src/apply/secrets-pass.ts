@@ -83,7 +83,7 @@ function countOf(groups: readonly SecretGroup[]): number {
 }
 
 /** Of all credentials: values are not kept. */
-async function readMarks({ credentials, mark }: PassOptions): Promise<Memory['marks']> {
+export async function readMarks({ credentials, mark }: Pick<PassOptions, 'credentials' | 'mark'>): Promise<Memory['marks']> {
   const marks = new Map<string, ReadonlyMap<string, Mark>>();
   for await (const [name, values] of credentials(null)) {
     marks.set(name, new Map([...values].map(([key, value]) => [key, mark(Buffer.from(value.reveal(), 'utf8'))])));

@@ -1,6 +1,17 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { createLog } from '../../src/platform/log.ts';
+import { createSecretsKeeper } from '../../src/apply/secrets-keeper.ts';
+import { surplusGrace } from '../../src/apply/secrets-surplus.ts';
+import { observeSettings } from '../../src/cli/policy.ts';
 import type { CycleReport } from '../../src/cycle.ts';
+import { millis, seconds } from '../../src/model/time.ts';
+import { readCredentials } from '../../src/observe/credentials.ts';
+import { createObserver } from '../../src/observe/database.ts';
+import { systemClock, type Clock } from '../../src/platform/clock.ts';
+import { createAccess } from '../../src/platform/kube/access.ts';
+import { createKubeClient } from '../../src/platform/kube/client.ts';
+import { createKubeWriter } from '../../src/platform/kube/write.ts';
+import { createLog, silentLog } from '../../src/platform/log.ts';
+import { systemRandom } from '../../src/platform/random.ts';
 import { installAccess, ownKubeconfig } from '../support/cluster-fleet.ts';
 import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
@@ -64,6 +75,8 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
   const changesOf = ({ planned }: CycleReport) => planned.changes.map(({ kind, processorId }) => `${kind} ${processorId.slice(-2)}`);
   const reasons = async () => (await database.pool.query<{ reason: string }>('select reason from dory.changes order by revision desc, processor_id')).rows.map(({ reason }) => reason);
   const versions = async () => (await database.pool.query('select name, version, begun from dory.secret_versions order by name')).rows;
+  /** Requests for Secrets that the server answered, but for lists and watches. */
+  const requests = async () => (await server.kubectl('get', '--raw', '/metrics')).split('\n').filter((line) => line.startsWith('apiserver_request_total') && line.includes('resource="secrets"') && !/verb="(?:LIST|WATCH)"/.test(line));
   /** The copy of the cluster's Secrets shows what was written. */
   const settled = (fleet: TestFleet) => until(async () => {
     const before = await Promise.all((await names()).map((name) => read(name)));
@@ -96,5 +109,125 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
       expect(told).not.toContain(word);
       expect(told).not.toContain(Buffer.from(word).toString('base64').replace(/=+$/, ''));
     }
+  });
+
+  test('are not looked after again by a program that starts anew and finds nothing to do', async () => {
+    const first = await program();
+    await first.once();
+    await first.close();
+    const second = await program(1);
+    const before = await requests();
+    expect(before.join(), 'those of the first').toContain('verb="APPLY"');
+    logged.length = 0;
+    expect(changesOf(await second.once())).toEqual([]);
+    expect(changesOf(await second.once())).toEqual([]);
+    expect(await requests()).toEqual(before);
+    expect(logged.filter((line) => line.includes('Secret'))).toEqual([]);
+  });
+
+  test('under a name that somebody else has: refused, told once, and written when it is free', async () => {
+    await server.send('POST', '/api/v1/namespaces/default/secrets', { metadata: { name: sensorSecret }, stringData: { SENSOR_PASSWORD: words.foreign } });
+    const fleet = await program();
+    await fleet.once();
+    await until(async () => {
+      await fleet.once();
+      return (await names()).length === 2;
+    }, 'the others are written');
+    expect(await valuesOf(sensorSecret)).toEqual({ SENSOR_PASSWORD: words.foreign });
+    expect((await read(sensorSecret)).metadata.managedFields.map(({ manager }) => manager)).not.toContain('dory-orchestrator');
+    expect(logged.filter((line) => line.includes('not-ours'))).toHaveLength(1);
+    await server.send('DELETE', `/api/v1/namespaces/default/secrets/${sensorSecret}`);
+    await until(async () => {
+      await fleet.once();
+      return (await names()).includes(sensorSecret);
+    }, 'it is written');
+    expect((await valuesOf(sensorSecret))['SENSOR_PASSWORD']).toBe(words.camera);
+    expect(logged.join('')).not.toContain(words.foreign);
+  });
+
+  test('that somebody changed or deleted are put back, and nothing restarts', async () => {
+    const fleet = await program();
+    await fleet.once();
+    await server.send('PATCH', `/api/v1/namespaces/default/secrets/${sensorSecret}`, { data: { SENSOR_PASSWORD: Buffer.from(words.foreign).toString('base64'), MINE: 'eA==' } });
+    await until(async () => {
+      expect(changesOf(await fleet.once())).toEqual([]);
+      return (await valuesOf(sensorSecret))['SENSOR_PASSWORD'] === words.camera;
+    }, 'it is put back');
+    expect((await valuesOf(sensorSecret))['MINE'], "others' keys stay").toBe('x');
+    await server.send('DELETE', `/api/v1/namespaces/default/secrets/${envSecret}`);
+    await until(async () => {
+      expect(changesOf(await fleet.once())).toEqual([]);
+      return (await names()).includes(envSecret);
+    }, 'it is made anew');
+    expect(await versions()).toEqual([]);
+  });
+
+  test('keep the keys that pods on the way out refer to', async () => {
+    const fleet = await program();
+    await fleet.once();
+    await run(`update sensors set connection_config = '{"user_password":"${words.later}"}'`);
+    await until(async () => (changesOf(await fleet.once()).length === 2), 'the manifests refer to another key');
+    await until(async () => {
+      await fleet.once();
+      return (await valuesOf(sensorSecret))['SENSOR_USER_PASSWORD'] === words.later;
+    }, 'it is there');
+    expect(Object.keys(await valuesOf(sensorSecret)).toSorted()).toEqual(['SENSOR_LIST', 'SENSOR_PASSWORD', 'SENSOR_USER_PASSWORD']);
+    expect(await versions()).toEqual([]);
+  });
+
+  test('of a database that was restored from a backup overwrite nothing newer', async () => {
+    const fleet = await program();
+    await fleet.once();
+    const rotate = (word: string) => run(`update sensors set connection_config = jsonb_set(connection_config::jsonb, '{password}', '"${word}"')`);
+    await rotate(words.later);
+    await until(async () => changesOf(await fleet.once()).length === 2, 'it is replaced');
+    await fleet.close();
+    await run('delete from dory.secret_versions');
+    await rotate(words.camera);
+    const second = await program(1);
+    await second.once();
+    expect((await valuesOf(sensorSecret))['SENSOR_PASSWORD']).toBe(words.later);
+    expect(logged.filter((line) => line.includes('newer-on-cluster'))).toHaveLength(1);
+  });
+
+  test('wait for a namespace that is not there, and hold up nothing', async () => {
+    await run("update processors set k8s_namespace = 'plant' where node_type = 'edge'");
+    const fleet = await program();
+    expect(changesOf(await fleet.once())).toHaveLength(3);
+    expect(await names()).toEqual([envSecret]);
+    expect(logged.filter((line) => line.includes(`plant/${sensorSecret}`) && line.includes('"level":"warn"'))).toHaveLength(1);
+  });
+
+  test('that nothing needs go, after a while, and only if nothing refers to them', async () => {
+    const fleet = await program();
+    await fleet.once();
+    await fleet.close();
+    let ahead = 0;
+    const clock: Clock = { ...systemClock, monotonic: () => millis(systemClock.monotonic() + ahead) };
+    const access = createAccess({ kind: 'file', path: await ownKubeconfig(server) });
+    const keeper = createSecretsKeeper({
+      client: createKubeClient(access), writer: createKubeWriter(access), pool: database.pool, credentials: (wanted) => readCredentials(database.pool, wanted),
+      clock, random: systemRandom, log: silentLog, onChange: () => undefined,
+    });
+    closes.push(() => keeper.close());
+    keeper.start();
+    await keeper.synced(seconds(10));
+    const { fleet: desired } = await createObserver(database.pool, observeSettings(fleet.runtime.settings)).observe();
+    const lead = { epoch: 0, assertLeading: () => Promise.resolve() };
+    const without = { ...desired, processors: desired.processors.filter(({ sensor: own }) => own === null) };
+    const look = (ms: number) => {
+      ahead += ms;
+      return keeper.keep({ ...without }, 'rows', lead);
+    };
+    await look(0);
+    await look(surplusGrace);
+    expect(await names(), 'placements still show it').toContain(sensorSecret);
+    await run("delete from dory.placements where target_kind = 'edge'");
+    await server.send('POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'reader' }, spec: { serviceAccountName: 'dory-processor', containers: [{ name: 'c', image: 'i', env: [{ name: 'P', valueFrom: { secretKeyRef: { name: sensorSecret, key: 'SENSOR_PASSWORD' } } }] }] } });
+    await look(surplusGrace);
+    expect(await names(), 'a pod refers to it').toContain(sensorSecret);
+    await server.send('DELETE', '/api/v1/namespaces/default/pods/reader?gracePeriodSeconds=0');
+    await look(surplusGrace);
+    expect(await names()).toEqual([envSecret]);
   });
 });
