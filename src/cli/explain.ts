@@ -25,9 +25,10 @@ const ago = (ms: number | null): string => (ms === null ? 'never' : `${span(ms)}
 
 /** As `kubectl describe` does it: what it is, what is known, what was decided, what comes next. */
 export function explanationPage(explanation: Explanation, format: 'table' | 'wide', paint: Paint): string {
-  const { processor, node, fleet, next } = explanation;
+  const { processor, node, fleet, next, capacity } = explanation;
   const parts = [
     ...(processor === null ? [] : processorLines(processor, format)),
+    ...numbered('Capacity', capacity),
     ...(node === null ? [] : nodeLines(node, processor !== null)),
     ...fleetLines(fleet),
     // What is decided now is not what comes next.
@@ -45,6 +46,7 @@ function processorLines(processor: Processor, format: 'table' | 'wide'): Line[] 
     ['Home', processor.home],
     ['Placement', placement === null ? 'none' : `${placement.phase} on ${placement.target}, epoch ${String(placement.epoch)}, for ${span(placement.ageMs)} (${placement.reason}, revision ${String(placement.revision)})`],
     ...agentLines(processor),
+    ...rolloutLines(processor),
     ['Policy', policyText(processor, format)],
     ...numbered('Candidates', processor.candidates.map(({ target, role, chosen, why }) => `${target} (${role}): ${why ?? (chosen ? 'chosen' : 'fit')}`)),
     ...(end === null ? [] : [['Old pod', `${end.passed && end.reason !== null ? 'has ended' : 'may still run'}: ${end.why}`] as const]),
@@ -61,6 +63,15 @@ function agentLines({ agent }: Processor): Line[] {
   return [
     ['Agent', `last beat ${ago(agent.lastBeatMs)}; lease ${lease}; commit ${agent.publishedMs === null ? 'not on the remote yet' : `on the remote ${ago(agent.publishedMs)}`}`],
     ['', `stop ${agent.confirmedBy === null ? (agent.acknowledgedMs === null ? 'not acknowledged' : `acknowledged ${ago(agent.acknowledgedMs)}`) : `confirmed by ${agent.confirmedBy}`}; pods ${agent.pods}`],
+  ];
+}
+
+function rolloutLines({ rollout }: Processor): Line[] {
+  if (rollout === null) return [];
+  const { state, ageMs, why, mend } = rollout;
+  return [
+    ['Roll-out', `${state}${ageMs === null ? '' : ` for ${span(ageMs)}`}${why === null ? '' : `: ${why}`}`],
+    ...(mend === null ? [] : [['', mend] as const]),
   ];
 }
 

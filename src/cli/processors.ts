@@ -17,15 +17,19 @@ const columns: readonly Column<ProcessorItem>[] = [
   { header: 'EPOCH', of: ({ epoch }) => number(epoch) },
   { header: 'REASON', of: ({ reason }) => reason ?? '' },
   { header: 'HEALTH', of: ({ health }) => health ?? '' },
+  { header: 'ROLL-OUT', of: ({ rollout }) => rollout ?? '' },
   { header: 'LAST BEAT', of: ({ heartbeatAgeMs }) => age(heartbeatAgeMs) },
   { header: 'AGE', of: ({ ageMs }) => age(ageMs) },
   { header: 'ID', of: ({ id }) => id, wide: true },
   { header: 'HELD', of: ({ held }) => held ?? '', wide: true },
+  { header: 'POD', of: ({ pod }) => pod ?? '', wide: true },
+  { header: 'NODE IP', of: ({ nodeIp }) => nodeIp ?? '', wide: true },
   { header: 'ROLE', of: ({ role }) => role ?? '', wide: true },
   { header: 'SDK EPOCH', of: ({ sdkEpoch }) => number(sdkEpoch), wide: true },
   { header: 'STATE', of: ({ stateSizeBytes }) => bytes(stateSizeBytes), wide: true },
   { header: 'STATE SYNC', of: ({ lastStateSync }) => lastStateSync ?? '', wide: true },
   { header: 'LEASE', of: ({ leaseUntil }) => leaseUntil ?? '', wide: true },
+  { header: 'FAILURE', of: ({ rolloutWhy }) => rolloutWhy ?? '', wide: true },
 ];
 
 export function processorsCommand(program: Command, context: CliContext): void {
@@ -34,7 +38,7 @@ export function processorsCommand(program: Command, context: CliContext): void {
     columns,
     watched: {
       key: ({ id }) => id,
-      state: ({ home, target, phase, epoch, reason, held, quarantined, health, role }) => ({ home, target, phase, epoch, reason, held, quarantined, health, role }),
+      state: ({ home, target, phase, epoch, reason, held, quarantined, health, rollout, role }) => ({ home, target, phase, epoch, reason, held, quarantined, health, rollout, role }),
     },
     details: 'AGE is how long it is where it is. `dory explain NAME` says why.',
     examples: ['processors', 'processors --node edge-17', 'processors --away -o wide', 'processors --held -w'],

@@ -13,7 +13,7 @@ export function statusCommand(program: Command, context: CliContext): void {
     examples: ['status', 'status -o json', 'status -w'],
     page: (found, format) => statusPage(found, format),
     // Sentences tell ages, which change with every look.
-    watched: ({ guard, nodes, holds, refusals, quarantined, ...others }) => ({
+    watched: ({ guard, nodes, holds, refusals, quarantined, rollouts, ...others }) => ({
       ...others,
       at: null,
       intake: others.intake !== null,
@@ -21,6 +21,7 @@ export function statusCommand(program: Command, context: CliContext): void {
       nodes: nodes.map(({ name, verdict, since, processors }) => [name, verdict, since, processors]),
       holds: holds.map(({ processor, reason }) => [processor, reason]),
       refusals: refusals.map(({ subject }) => subject),
+      rollouts: rollouts === null ? null : { ...rollouts, failures: rollouts.failures.map(({ processor, reason }) => [processor, reason]) },
       quarantined: quarantined.map(({ processor }) => processor),
     }),
     exit: (found) => firstOf([leftToPeople(found), found.behind === null ? exitCodes.ok : exitCodes.held]),
@@ -38,7 +39,7 @@ function statusPage(found: Status, format: 'table' | 'wide'): string {
     { header: 'PROCESSORS', of: (n) => String(n.processors) },
     { header: 'WHY', of: (n) => n.why, wide: true },
   ], found.nodes, format);
-  return [...headLines(found), '', nodes, ...holdLines(found), ...quarantineLines(found)].join('\n');
+  return [...headLines(found), '', nodes, ...holdLines(found), ...failureLines(found), ...quarantineLines(found)].join('\n');
 }
 
 function headLines(found: Status): string[] {
@@ -54,8 +55,35 @@ function headLines(found: Status): string[] {
     ...(intake === null ? [] : [`Intake      ${printable(intake)}`]),
     ...locks.slice(0, shown).map(({ subject, owner, until, reason }) => `Locked      ${printable(`${subject} by ${owner} until ${until}: ${reason}`)}`),
     `Nodes       ${counts === '' ? '<none>' : counts}`,
+    ...argocdLines(found),
     `Processors  ${String(processors.desired)} desired, ${String(processors.placed)} placed, ${String(processors.managed)} of them managed${processors.stopping > 0 ? `, ${String(processors.stopping)} stopping` : ''}`,
+    ...rolloutLine(found),
     ...(found.changes > 0 ? [`Changes     ${String(found.changes)} to decide: see dory plan`] : []),
+  ];
+}
+
+function rolloutLine({ rollouts }: Status): string[] {
+  if (rollouts === null) return [];
+  const { live, of, failed } = rollouts;
+  return [`Rolled out  ${String(live)} of ${String(of)}${failed > 0 ? `, ${String(failed)} failed` : ''}`];
+}
+
+/** What the cluster does not run, in its words. */
+function failureLines({ rollouts }: Status): string[] {
+  if (rollouts === null || rollouts.failed === 0) return [];
+  const lines = rollouts.failures.slice(0, shown).flatMap(({ name, target, ageMs, why, mend }) => [
+    `  ${printable(`${name} on ${target} for ${formatMillis(millis(ageMs))}: ${why}`)}`,
+    ...(mend === null ? [] : [`    ${printable(mend)}`]),
+  ]);
+  return [`Failed roll-outs (${String(rollouts.failed)})`, ...lines, ''];
+}
+
+function argocdLines({ argocd }: Status): string[] {
+  if (argocd === null) return [];
+  const { applications, synced, problems } = argocd;
+  return [
+    `Argo CD     ${String(synced)} of ${String(applications)} Applications synced`,
+    ...problems.slice(0, shown).map(({ application, sync, health, message }) => `            ${printable(`${application}: ${sync}, ${health}${message === null ? '' : `: ${message}`}`)}`),
   ];
 }
 

@@ -21,6 +21,7 @@ export interface Explanation {
   readonly processor: z.output<typeof processorSchema> | null;
   readonly node: z.output<typeof nodeSchema> | null;
   readonly next: z.output<typeof nextSchema> | null;
+  readonly capacity: string[];
 }
 
 interface Reasoned {
@@ -104,7 +105,7 @@ function lockPart(snapshot: Snapshot, { scope, subject, owner, reason, until }: 
   return { name: `${scope}/${name ?? subject}`, owner, reason, until: formatInstant(until) };
 }
 
-export function processorPart(snapshot: Snapshot, explained: ProcessorExplanation): NonNullable<Explanation['processor']> {
+export function processorPart(snapshot: Snapshot, explained: ProcessorExplanation, rollout: NonNullable<Explanation['processor']>['rollout']): NonNullable<Explanation['processor']> {
   const { spec, subject: { workload }, current, change, quarantined } = explained;
   return {
     id: spec.id,
@@ -119,6 +120,7 @@ export function processorPart(snapshot: Snapshot, explained: ProcessorExplanatio
       since: formatInstant(current.since), ageMs: elapsed(current.since, snapshot.at), revision: current.revision,
     },
     agent: agentPart(snapshot, explained),
+    rollout,
     policy: explained.policy.map((field) => ({ field: field.field, value: policyValue(field), origin: field.origin })),
     candidates: explained.candidates.map(({ candidate, objection, chosen }) => ({
       target: targetName(candidate.target), role: candidate.role, chosen,

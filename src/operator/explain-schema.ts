@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { moment } from './fields.ts';
+import { rolloutSchema } from './rollouts-view.ts';
 
 /** What `explain` answers with. */
 const because = { reason: z.string().describe('A reason code.'), why: z.string().describe('The reason as a sentence.') };
@@ -63,6 +64,7 @@ export const processorSchema = z.object({
       pods: z.string().describe('present, gone, or why it is not known.'),
     })
     .nullable(),
+  rollout: rolloutSchema,
   policy: z.array(z.object({ field: z.string(), value: z.string(), origin: z.enum(['default', 'template', 'processor']) })),
   candidates: z.array(z.object({ target: z.string(), role: z.enum(['home', 'refuge']), chosen: z.boolean(), reason: z.string().nullable(), why: z.string().nullable() })),
   end: z.object({ passed: z.boolean(), reason: z.string().nullable(), why: z.string() }).nullable().describe('What is known of the end of its old pod, while it has to leave.'),

@@ -16,6 +16,8 @@ import { operation, type OperatorContext } from './operation.ts';
 import { projection, type Found, type Projected } from './projection.ts';
 import { rehearse } from './rehearse.ts';
 import { rehearseLive } from './rehearse-live.ts';
+import { capacityOf, capacitySchema } from './capacity.ts';
+import { readRollout } from './rollouts-view.ts';
 
 const input = z.strictObject({
   subject: text('a processor or a node', 300).describe("A processor's id, the beginning of it, or its name; a node's name or id; processor/… and node/… where both have that name."),
@@ -34,6 +36,7 @@ export const explain = operation({
     processor: processorSchema.nullable(),
     node: nodeSchema.nullable().describe("The node that was asked for, or that the processor is placed on."),
     next: nextSchema.nullable().describe('What follows if nothing changes: what is silent stays silent, what beats goes on. Null: nothing within the next minutes.'),
+    capacity: capacitySchema,
   }),
   run: async (context, { subject }) => {
     const snapshot = await context.observe();
@@ -41,7 +44,9 @@ export const explain = operation({
     const planned = plan(snapshot);
     const asked = projection(snapshot, planned, found);
     const rehearsed = asked === null ? null : await rehearseLive(context, snapshot, asked);
-    return explanation({ snapshot: await withAgents(context, snapshot, found), planned, found, next: rehearsed === null ? null : { rehearsed, found } });
+    const rollout = found.kind === 'processor' ? await readRollout(context.pool, found.id) : null;
+    const capacity = found.kind === 'processor' && rollout?.state !== 'live' ? await capacityOf(context, found.id) : [];
+    return explanation({ snapshot: await withAgents(context, snapshot, found), planned, found, next: rehearsed === null ? null : { rehearsed, found }, rollout, capacity });
   },
 });
 
@@ -50,7 +55,7 @@ export function explainFleet(snapshot: Snapshot, { subject }: z.output<typeof in
   const found = findIn(snapshot, subject);
   const planned = plan(snapshot);
   const asked = projection(snapshot, planned, found);
-  return explanation({ snapshot, planned, found, next: asked === null ? null : { rehearsed: rehearse(snapshot, asked.assumed, asked), found } });
+  return explanation({ snapshot, planned, found, next: asked === null ? null : { rehearsed: rehearse(snapshot, asked.assumed, asked), found }, rollout: null, capacity: [] });
 }
 
 interface Told {
@@ -58,9 +63,11 @@ interface Told {
   readonly planned: Plan;
   readonly found: Found;
   readonly next: Projected | null;
+  readonly rollout: Awaited<ReturnType<typeof readRollout>>;
+  readonly capacity: string[];
 }
 
-function explanation({ snapshot, planned, found, next }: Told): Explanation {
+function explanation({ snapshot, planned, found, next, rollout, capacity }: Told): Explanation {
   const processor = found.kind === 'processor' ? explainProcessor(snapshot, planned, found.id) : null;
   const target = processor?.current?.target;
   const nodeId = found.kind === 'node' ? found.id : target?.kind === 'edge' ? target.nodeId : homeOf(processor);
@@ -68,9 +75,10 @@ function explanation({ snapshot, planned, found, next }: Told): Explanation {
   return {
     at: formatInstant(snapshot.at),
     fleet: fleetPart(snapshot, planned),
-    processor: processor === null ? null : processorPart(snapshot, processor),
+    processor: processor === null ? null : processorPart(snapshot, processor, rollout),
     node: node === null ? null : nodePart(snapshot, node),
     next: next === null ? null : nextPart(snapshot, next),
+    capacity,
   };
 }
 

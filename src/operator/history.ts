@@ -23,6 +23,8 @@ const entry = z.object({
   why: z.string(),
   cycle: z.string().nullable().describe('The cycle that decided it, as the log names it.'),
   commit: z.string().nullable().describe('Null while it waits to be committed.'),
+  liveAt: moment.nullable().describe('When the cluster showed all of its revision; null: not yet, it was replaced before, or nobody looked.'),
+  liveMs: z.int().nullable().describe('How long that took from the commit.'),
 });
 type HistoryEntry = z.output<typeof entry>;
 
@@ -39,7 +41,7 @@ export const history = operation({
     const [revision, last] = cursorOf(from);
     const { rows } = await pool.query<Row>(
       `select c.revision, c.processor_id, w.body ->> 'slug' as slug, ${ms('r.decided_at')} as decided_ms,
-              c.kind, c.placement, c.reason, c.evidence, r.cycle, r.commit_sha
+              c.kind, c.placement, c.reason, c.evidence, r.cycle, r.commit_sha, ${ms('r.live_at')} as live_ms, ${ms('(r.live_at - r.committed_at)')} as took_ms
          from dory.changes c join dory.revisions r on r.id = c.revision left join dory.workloads w on w.digest = c.workload
         where ($1::uuid is null or c.processor_id = $1)
           and ($2::bigint is null or c.revision < $2 or c.revision = $2 and c.processor_id > $3::uuid)
@@ -69,6 +71,8 @@ interface Row {
   readonly evidence: Evidence;
   readonly cycle: string | null;
   readonly commit_sha: string | null;
+  readonly live_ms: string | null;
+  readonly took_ms: string | null;
 }
 
 function toEntry(row: Row): HistoryEntry {
@@ -85,5 +89,7 @@ function toEntry(row: Row): HistoryEntry {
     why: why(row.reason, row.evidence),
     cycle: row.cycle,
     commit: row.commit_sha,
+    liveAt: row.live_ms === null ? null : formatInstant(instant(Number(row.live_ms))),
+    liveMs: row.took_ms === null ? null : Math.max(0, Number(row.took_ms)),
   };
 }

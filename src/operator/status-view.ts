@@ -9,9 +9,11 @@ import { elapsed, formatInstant, instant } from '../model/time.ts';
 import { ms } from '../platform/pg.ts';
 import { plan } from '../plan/plan.ts';
 import { processorHash, processorStem } from '../render/names.ts';
+import { capacityOf, capacitySchema } from './capacity.ts';
 import { moment } from './fields.ts';
 import { mendOf } from './mend.ts';
 import { operation } from './operation.ts';
+import { readRollouts, rolloutsSchema } from './rollouts-view.ts';
 
 /** Beyond, a list is for nobody; the counts say the rest. */
 const listed = 1000;
@@ -29,6 +31,16 @@ const document = z.object({
   paused: z.object({ by: z.string(), reason: z.string(), since: moment }).nullable(),
   guard: z.object({ state: z.enum(['calm', 'site-out', 'degraded', 'panic']), since: moment, ...said }),
   intake: z.string().nullable().describe('Why silence says nothing now; null: heartbeats can be stored.'),
+  argocd: z
+    .object({
+      applications: z.int(),
+      synced: z.int().describe('Those that show the newest commit that concerns them.'),
+      problems: z.array(z.object({ application: z.string(), sync: z.string(), health: z.string(), message: z.string().nullable() })).describe(`Those that are not synced, fail or are degraded; at most ${String(listed)}.`),
+    })
+    .nullable()
+    .describe("Argo CD's Applications that sync our folder; null: it does not apply what is committed, or is not watched."),
+  rollouts: rolloutsSchema(listed),
+  capacity: capacitySchema,
   processors: z.object({ desired: z.int(), placed: z.int(), managed: z.int().describe('Placed in the managed pool.'), stopping: z.int() }),
   changes: z.int().describe('Decided by the next cycle, if nothing changes.'),
   verdicts: z.record(z.string(), z.int()).describe('How many nodes have each.'),
@@ -56,11 +68,14 @@ export const status = operation({
   output: document,
   run: async (context) => {
     const snapshot = await context.observe();
-    return summarize(snapshot, plan(snapshot), await readHead(context.pool));
+    const head = await readHead(context.pool);
+    const rollouts = await readRollouts(context.pool, listed);
+    const capacity = rollouts === null || rollouts.live < rollouts.of ? await capacityOf(context, null) : [];
+    return summarize(snapshot, plan(snapshot), { ...head, rollouts, capacity, argocd: context.settings.apply === 'argocd' ? head.argocd : null });
   },
 });
 
-type Head = Pick<Status, 'revision' | 'pending' | 'commit' | 'committedAt' | 'leader' | 'leaderEpoch' | 'behind' | 'locks'>;
+type Head = Pick<Status, 'revision' | 'pending' | 'commit' | 'committedAt' | 'leader' | 'leaderEpoch' | 'behind' | 'locks' | 'argocd' | 'rollouts' | 'capacity'>;
 
 interface HeadRow {
   readonly revision: string;
@@ -70,15 +85,21 @@ interface HeadRow {
   readonly holder: string | null;
   readonly epoch: string;
   readonly behind: Status['behind'];
+  readonly argocd: Status['argocd'];
   readonly locks: readonly { readonly subject: string; readonly owner: string; readonly reason: string; readonly until: number }[];
 }
 
-async function readHead(pool: Pool): Promise<Head> {
+async function readHead(pool: Pool): Promise<Omit<Head, 'rollouts' | 'capacity'>> {
   const { rows } = await pool.query<HeadRow>(
     `select s.revision, (select count(*) from dory.revisions where committed_at is null) as pending, r.commit_sha,
             ${ms('r.committed_at')} as committed_ms,
             case when l.expires_at > clock_timestamp() then l.holder end as holder, l.epoch,
             (select case when kind = 'database-behind' then evidence end from dory.events where kind in ('database-behind', 'epochs-repaired') order by id desc limit 1) as behind,
+            (select case when count(*) > 0 then jsonb_build_object('applications', count(*), 'synced', count(*) filter (where sync = 'Synced'), 'problems',
+                       coalesce(jsonb_path_query_array(jsonb_agg(jsonb_build_object('application', name, 'sync', sync, 'health', health,
+                         'message', coalesce(problem, case when failing then message end)) order by name)
+                         filter (where sync <> 'Synced' or health = 'Degraded' or failing or problem is not null), '$[0 to ${String(listed - 1)}]'), '[]')) end
+               from dory.argocd_applications) as argocd,
             (select coalesce(jsonb_agg(jsonb_build_object('subject', scope || '/' || name, 'owner', owner, 'reason', reason,
                        'until', ${ms('expires_at')}) order by id), '[]')
                from dory.locks where ended_at is null and expires_at > now()) as locks
@@ -95,6 +116,7 @@ async function readHead(pool: Pool): Promise<Head> {
     leader: row.holder,
     leaderEpoch: Number(row.epoch),
     behind: row.behind,
+    argocd: row.argocd,
     locks: row.locks.map(({ until, ...lock }) => ({ ...lock, until: formatInstant(instant(until)) })),
   };
 }

@@ -93,6 +93,23 @@ export const alertRules: readonly RuleGroup[] = [
     ],
   },
   {
+    name: 'dory.rollouts',
+    rules: [
+      alert('DoryImagePullFails', 'critical', '1m', 'max(dory_failed_rollouts{reason="image-pull"}) > 0', [
+        'The image of {{ $value }} processors can not be pulled',
+        'Nothing is deleted for it, and Kubernetes tries on; but where the pod was replaced already, nothing runs. dory status has the words of the registry: a tag that does not exist, or credentials that ran out.',
+      ]),
+      alert('DoryRolloutFails', 'warning', '2m', 'max by (reason) (dory_failed_rollouts{reason!~"image-pull|not-applied"}) > 0', [
+        'The cluster does not run {{ $value }} processors as decided: {{ $labels.reason }}',
+        'dory status names each with the words of the cluster.',
+      ]),
+      alert('DoryNotApplied', 'critical', '1m', 'max(dory_failed_rollouts{reason="not-applied"}) > 0', [
+        'What was committed for {{ $value }} processors is not on the cluster',
+        'Ten minutes after its commit the cluster does not show it. Look at what applies it: Argo CD or Flux, or the log of Dory with --apply=ssa.',
+      ]),
+    ],
+  },
+  {
     name: 'dory.heartbeats',
     rules: [
       alert('DoryIntakeNotCovered', 'critical', '2m', 'max(dory_leader) > 0 and max(dory_heartbeat_intake_covered) < 1', [

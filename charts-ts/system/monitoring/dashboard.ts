@@ -48,6 +48,15 @@ export const rows: readonly Row[] = [
     ],
   },
   {
+    title: 'Roll-outs',
+    panels: [
+      graph('Placements', 'By what the cluster shows of their last change.', 'short', ['max by (state) (dory_rollouts)', '{{state}}']),
+      graph('Failed', 'Placements that the cluster does not run, by reason: dory status has its words.', 'short', ['max by (reason) (dory_failed_rollouts)', '{{reason}}'], ['sum by (reason) (increase(dory_pod_creation_errors_total[$__rate_interval]))', 'new: {{reason}}']),
+      graph('Commit to live', 'From a commit to the moment at which the cluster showed all of it.', 's', ...quantiles('dory_commit_live_seconds')),
+      graph('Edge nodes', 'Share of CPU or memory that our pods request, of the ten fullest.', 'short', ['topk(10, max by (node) (dory_node_utilization_ratio))', '{{node}}']),
+    ],
+  },
+  {
     title: 'Heartbeats',
     panels: [
       graph('Heartbeats', 'By where they came from.', 'ops', ['sum by (result) (rate(dory_heartbeats_total[$__rate_interval]))', '{{result}}']),
