@@ -26,7 +26,7 @@ export interface ApplicationState {
   readonly problem: string | null;
 }
 
-export interface ApplicationSync {
+interface ApplicationSync {
   /** `Running`, `Succeeded`, `Failed`, `Error`, `Terminating`. */
   readonly phase: string;
   /** An attempt failed, and none has succeeded since: while it is tried again its phase is `Running`. */

@@ -40,7 +40,7 @@ export async function sendWebhook(settings: WebhookSettings, push: Push): Promis
   });
 }
 
-export function signature(body: string, secret: string): string {
+function signature(body: string, secret: string): string {
   return `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`;
 }
 

@@ -2,12 +2,14 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { argocdFiles, type ArgocdProps } from '../../charts-ts/argocd/index.ts';
-import { defaultSystemProps, systemFiles } from '../../charts-ts/system/index.ts';
+import { defaultSystemProps, systemFiles, systemProps } from '../../charts-ts/system/index.ts';
 import { openArgocd, type Argocd } from '../../src/cli/argocd.ts';
+import { seconds } from '../../src/model/time.ts';
+import type { Cluster } from '../../src/observe/cluster.ts';
 import { createMetrics, type Metrics } from '../../src/platform/metrics.ts';
 import { startArgocd, installArgocd, type RunningArgocd } from '../support/argocd.ts';
 import { argocdPrograms } from '../support/argocd-build.ts';
-import { addNode, installAccess, podsOf } from '../support/cluster-fleet.ts';
+import { addNode, installAccess, ownKubeconfig, podsOf, watchedCluster } from '../support/cluster-fleet.ts';
 import { startControlPlane, type ControlPlane, type Json } from '../support/control-plane.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
 import { httpsGitServer, type HttpsGitServer } from '../support/git.ts';
@@ -27,6 +29,8 @@ const webhookSecret = 'a-shared-secret';
 describe.skipIf(typeof argocd === 'string')('with Argo CD itself', () => {
   let server: ControlPlane;
   let running: RunningArgocd;
+  /** With the rights of the program's own ServiceAccount. */
+  let kubeconfig: string;
   const always: (() => Promise<unknown>)[] = [];
   const closes: (() => Promise<unknown>)[] = [];
 
@@ -34,11 +38,12 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD itself', () => {
     if (typeof controlPlane === 'string' || typeof argocd === 'string') return;
     server = await startControlPlane({ programs: controlPlane, with: ['controllers', 'scheduler', 'nodes'] });
     always.push(() => server.stop());
-    await installAccess(server);
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
     const options = { programs: argocd, cluster: server, webhookSecret };
     await installArgocd(options);
+    await installAccess(server, systemProps({ apply: 'argocd' }, defaultSystemProps.shared));
+    kubeconfig = await ownKubeconfig(server);
+    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
     running = await startArgocd(options);
     always.push(running.stop);
   });
@@ -73,19 +78,19 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD itself', () => {
     readonly metrics: Metrics;
   }
   /** A fleet whose first commit was brought to the cluster, and whose Applications are there. */
-  const world = async (flags: Readonly<Record<string, string>>, change = '', pods: readonly string[] = atHome): Promise<World> => {
+  const world = async (flags: Readonly<Record<string, string>>, change = '', pods: readonly string[] = atHome, cluster: Cluster | null = null): Promise<World> => {
     const database = await testDatabase();
     closes.push(() => database.close());
     await seedSmallFleet(database.pool);
     await database.pool.query(change);
     let its: Argocd | null = null;
     const fleet = await testFleet({
-      pool: database.pool, url: database.url, folder, onPushed: (push) => { its?.pushed(push); },
+      pool: database.pool, url: database.url, folder, ...(cluster === null ? {} : { cluster }), onPushed: (push) => { its?.pushed(push); },
       flags: { apply: 'argocd', 'argocd-repo-url': git.url, layout: 'flat', ...flags },
     });
     closes.push(() => fleet.close());
     const metrics = createMetrics();
-    its = await openArgocd({ ...fleet.runtime, kubernetes: { kind: 'file', path: server.kubeconfig } }, metrics);
+    its = await openArgocd({ ...fleet.runtime, kubernetes: { kind: 'file', path: kubeconfig } }, metrics);
     if (its === null) throw new Error('no Argo CD');
     closes.push(its.close);
     its.start();
@@ -162,6 +167,32 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD itself', () => {
     expect((await metrics.argocdSyncFailures.get()).values[0]?.value).toBe(1);
     await server.send('POST', '/api/v1/namespaces', { metadata: { name: 'not-there' } });
     await until(async () => (await recorded()) === false, 'it is known to be over', patience);
+    await synced(fleet);
+  });
+
+  test('a node that is silent, and whose kubelet answers: its pods are stopped first, and run elsewhere when they are gone', { timeout: 240_000 }, async () => {
+    const cluster = watchedCluster(kubeconfig);
+    closes.push(() => cluster.close());
+    cluster.start();
+    expect(await cluster.synced(seconds(20))).toBe(true);
+    const flags = { 'heartbeats-interval': '2s', 'failover-stability-window': '0s', 'failover-heartbeat-stale': '10s', 'failover-heartbeat-gap': '5s', 'failover-intake-fresh': '9s' };
+    const { fleet } = await world(flags, '', atHome, cluster);
+    const nextChanges = async (): Promise<readonly string[]> => {
+      let kinds: readonly string[] = [];
+      await until(async () => {
+        await fleet.beat('edge-2');
+        kinds = (await fleet.once()).planned.changes.map(({ kind, processorId }) => `${kind} ${processorId.slice(-2)}`);
+        return kinds.length > 0;
+      }, 'a cycle changes something', patience);
+      return kinds;
+    };
+    await fleet.age(3_600_000, 'edge-1');
+    expect(await nextChanges()).toEqual(['stop c1', 'stop c2']);
+    const moved = [...(await nextChanges())];
+    // One may be seen to be gone before the other.
+    if (moved.length === 1) moved.push(...(await nextChanges()));
+    expect(moved.sort()).toEqual(['move c1', 'move c2']);
+    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
     await synced(fleet);
   });
 

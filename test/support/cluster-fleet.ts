@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { defaultSystemProps, systemFiles } from '../../charts-ts/system/index.ts';
+import { defaultSystemProps, systemFiles, type SystemProps } from '../../charts-ts/system/index.ts';
 import { createCluster, type Cluster } from '../../src/observe/cluster.ts';
 import { seconds } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
@@ -12,9 +12,9 @@ import { systemRandom } from '../../src/platform/random.ts';
 import type { ControlPlane, Json } from './control-plane.ts';
 
 /** Our own manifests of access, as an installation has them. */
-export async function installAccess(cluster: ControlPlane): Promise<void> {
+export async function installAccess(cluster: ControlPlane, props: SystemProps = defaultSystemProps): Promise<void> {
   await cluster.send('POST', '/api/v1/namespaces', { metadata: { name: 'dory-system' } });
-  const files = systemFiles(defaultSystemProps, []);
+  const files = systemFiles(props, []);
   for (const name of ['orchestrator-access.yaml', 'processor-access-default.yaml']) {
     const file = join(cluster.folder, name);
     await writeFile(file, files.get(name) ?? '');
@@ -31,13 +31,14 @@ export async function ownKubeconfig(cluster: ControlPlane, server = cluster.url)
 }
 
 /** As the program watches it; to be started and closed. */
-export function watchedCluster(kubeconfig: string, on: { readonly change?: () => void; readonly health?: (healthy: boolean) => void } = {}): Cluster {
+export function watchedCluster(kubeconfig: string, on: { readonly change?: () => void; readonly health?: (healthy: boolean) => void; readonly member?: (processorId: string) => void } = {}): Cluster {
   return createCluster({
     client: createKubeClient(createAccess({ kind: 'file', path: kubeconfig })),
     clock: systemClock, random: systemRandom, log: silentLog,
     siteLabel: 'topology.kubernetes.io/zone',
     fresh: seconds(15),
     onChange: on.change ?? (() => undefined),
+    onMember: on.member ?? (() => undefined),
     onHealth: on.health ?? (() => undefined),
   });
 }
