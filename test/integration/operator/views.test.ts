@@ -3,9 +3,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { operatorContext } from '../../../src/cli/operator-context.ts';
 import { Failure } from '../../../src/model/failure.ts';
 import { eventsList } from '../../../src/operator/events-view.ts';
+import { explain } from '../../../src/operator/explain.ts';
+import { history } from '../../../src/operator/history.ts';
 import { nodesList, type NodeItem } from '../../../src/operator/nodes-view.ts';
 import { runOperation, type Operation, type OperatorContext } from '../../../src/operator/operation.ts';
 import { processorsList } from '../../../src/operator/processors-view.ts';
+import { status } from '../../../src/operator/status-view.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 import { temporaryFolder } from '../../support/temp.ts';
@@ -110,6 +113,35 @@ describe('processors', () => {
     expect((await inPages(processorsList, 2)).map(({ id }) => id.slice(-2))).toEqual(['c1', 'c2', 'c3']);
     expect(await refusal(processorsList, { continue: `' or true` })).toBe('invalid-input');
     expect(await refusal(processorsList, { node: 'edge-9' })).toBe('not-found');
+  });
+});
+
+describe('roll-outs', () => {
+  const one = async (operation: Operation, input: object = {}): Promise<unknown> => operation.output.parse(await runOperation(context, operation, input, { name: 'test' }));
+
+  it('are nothing to tell of where no cluster was ever looked at', async () => {
+    expect(await one(status)).toMatchObject({ rollouts: null });
+    expect((await list(processorsList)).items[0]).toMatchObject({ rollout: null, pod: null, nodeIp: null });
+    expect(await one(explain, { subject: '00000000-0000-4000-8000-0000000000c1' })).toMatchObject({ processor: { rollout: null } });
+    expect((await list(history)).items[0]).toMatchObject({ liveAt: null, liveMs: null });
+  });
+
+  it('are counted, and those that failed are told in the words of the cluster', async () => {
+    await database.pool.query(`
+      insert into dory.rollouts (processor_id, epoch, revision, state, reason, evidence)
+        select processor_id, epoch, revision, 'failed', 'image-pull', '{"node": "pool-1", "namespace": "default", "pod": "camera-0", "words": "manifest unknown"}'::jsonb from dory.placements where processor_id::text like '%c1'
+        union all select processor_id, epoch, revision, 'live', null, '{}' from dory.placements where processor_id::text like '%c3'
+        -- Of an earlier revision: the newer one is under way.
+        union all select processor_id, epoch, revision - 1, 'live', null, '{}' from dory.placements where processor_id::text like '%c2';
+      update dory.revisions set live_at = committed_at + interval '4 seconds' where id = 2;
+      update processors set k8s_pod_name = 'camera-0', node_ip = '10.0.0.1' where id::text like '%c1'`);
+    const why = "its image can't be pulled on pool-1: manifest unknown";
+    const mend = 'kubectl --namespace default describe pod camera-0';
+    expect(await one(status)).toMatchObject({ rollouts: { live: 1, of: 3, failed: 1, failures: [{ processor: '00000000-0000-4000-8000-0000000000c1', target: 'managed', reason: 'image-pull', why, mend }] } });
+    expect((await list(processorsList)).items).toMatchObject([{ rollout: 'failed', rolloutWhy: why, pod: 'camera-0', nodeIp: '10.0.0.1' }, { rollout: 'progressing', rolloutWhy: null }, { rollout: 'live' }]);
+    expect(await one(explain, { subject: '00000000-0000-4000-8000-0000000000c1' })).toMatchObject({ processor: { rollout: { state: 'failed', reason: 'image-pull', why, mend } } });
+    expect(await one(explain, { subject: '00000000-0000-4000-8000-0000000000c2' })).toMatchObject({ processor: { rollout: { state: 'progressing', since: null, why: null } } });
+    expect((await list(history)).items[0]).toMatchObject({ revision: 2, liveMs: 4_000 });
   });
 });
 
