@@ -17,7 +17,7 @@ import { ms, msBefore } from '../platform/pg.ts';
  * @throws Failure `database-conflict`
  */
 export async function lookAgain(client: PoolClient, snapshot: Snapshot, plan: Plan, conditionOf: ConditionOf | null): Promise<void> {
-  const moves = plan.changes.filter(isMove);
+  const moves = plan.changes.filter((change): change is Move => isMove(change));
   await lockNodes(client, snapshot, plan, moves);
   if (plan.changes.length > 0) await lookAtControls(client, snapshot);
   if (moves.length === 0) return;
@@ -30,8 +30,9 @@ export type ConditionOf = (name: NodeName) => NodeCondition | null;
 
 type Move = Change & { readonly before: NonNullable<Change['before']>; readonly after: NonNullable<Change['after']> };
 
-function isMove(change: Change): change is Move {
-  return change.kind === 'move';
+/** What is resumed behind a fence is renamed: it starts anew, as what is moved does. */
+function isMove({ kind, evidence }: Change): boolean {
+  return kind === 'move' || (kind === 'resume' && typeof evidence['fence'] === 'string');
 }
 
 function conflict(what: string): Failure {

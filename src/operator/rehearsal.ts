@@ -54,6 +54,7 @@ export class Rehearsal {
   readonly #agents = new Map<ProcessorId, Agent>();
   #sorted: readonly Placement[];
   #retired: Snapshot['retired'];
+  #renamed: Snapshot['renamed'];
   #guard: RecordedGuard | null;
   #revision: number;
   #publications: readonly Publication[] = [];
@@ -72,6 +73,7 @@ export class Rehearsal {
     this.#sorted = start.placements;
     this.#recorded = new Map(start.nodes.map(({ nodeId, recorded }) => [nodeId, recorded]));
     this.#retired = start.retired;
+    this.#renamed = start.renamed;
     this.#guard = start.guard;
     this.#revision = start.placements.reduce((newest, { revision }) => Math.max(newest, revision), 0);
     this.#moments = [after(start.at, kubeletMissed), ...(assumed.backAfter === null ? [] : [after(start.at, assumed.backAfter)])];
@@ -90,6 +92,7 @@ export class Rehearsal {
       nodes,
       agents: this.#agentsInDoubt(nodes, at),
       retired: this.#retired,
+      renamed: this.#renamed,
       intake: { covered: true, since: intake.covered ? intake.since : this.#start.at, until: at },
       locks: locks.map((lock) => (lock.endedAt === null && lock.until <= at ? { ...lock, endedAt: lock.until } : lock)),
       guard: this.#guard,
@@ -136,6 +139,7 @@ export class Rehearsal {
       return;
     }
     this.#placements.set(processorId, next);
+    if (next.phase === 'active') this.#renamed = this.#renamed.filter((id) => id !== processorId);
     // Its commit is still to come.
     if (change.kind !== 'update') this.#agent(next).publishedAt = null;
   }

@@ -20,7 +20,7 @@ export function assertPlan(world: World, plan: Plan): void {
     assertKind(change);
     assertEpoch(change);
     const spec = specs.get(change.processorId) ?? null;
-    if (!isHandedBack(change)) assertReason(world, change, spec);
+    if (!isOrdered(world, change)) assertReason(world, change, spec);
     assertName(world, change);
     assertFence(world, change, spec);
     assertTarget(world, change);
@@ -57,16 +57,15 @@ function assertEpoch(change: Change): void {
   if (after.epoch < 1) fail(change, 'epoch below 1');
 }
 
-/** A person's word is reason enough to stop, wherever it is. */
-function isHandedBack({ kind, reason }: Change): boolean {
-  return kind === 'stop' && reason === 'handed-back';
+/** A person's word, or new name, is reason enough to stop, wherever it is. */
+function isOrdered({ renamed }: World, { kind, reason, processorId }: Change): boolean {
+  return kind === 'stop' && (reason === 'handed-back' || (reason === 'renamed' && renamed.has(processorId)));
 }
 
 /** Invariants 4 and 5: what leaves, leaves a node that failed for certain or is decommissioned, goes home, or should not run there any more. */
 function assertReason(world: World, change: Change, spec: ProcessorSpec | null): void {
-  const { kind, before, after, reason } = change;
+  const { kind, before, after } = change;
   if ((kind !== 'stop' && kind !== 'move') || before === null || after === null || spec === null) return;
-  if (kind === 'stop' && reason === 'renamed' && world.renamed.has(spec.id)) return;
   const source = healthOf(world, before.target);
   if (source?.verdict === 'decommissioned') return;
   if (source !== null && isFailed(source.verdict)) {

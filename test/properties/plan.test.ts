@@ -18,7 +18,7 @@ type Happening =
   | { kind: 'intake' | 'remote' | 'watch'; up: boolean }
   | { kind: 'ack'; node: number }
   | { kind: 'stopped' | 'unheard' | 'quiet' | 'gone' | 'confirm'; processor: number }
-  | { kind: 'remove' | 'break' | 'mend' | 'release' | 'rehome'; processor: number };
+  | { kind: 'remove' | 'break' | 'mend' | 'release' | 'rehome' | 'rename'; processor: number };
 
 const nodeNames = ['edge-0', 'edge-1', 'edge-2', 'edge-3'];
 const processorNames = ['p-0', 'p-1', 'p-2', 'p-3', 'p-4', 'p-5'];
@@ -31,7 +31,7 @@ const happenings: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('decommission' as const, 'ack' as const), node: index(nodeNames) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('intake' as const, 'remote' as const, 'watch' as const), up: fc.boolean() }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('stopped' as const, 'unheard' as const, 'quiet' as const, 'gone' as const, 'confirm' as const), processor: index(processorNames) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('remove' as const, 'break' as const, 'mend' as const, 'release' as const, 'rehome' as const), processor: index(processorNames) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('remove' as const, 'break' as const, 'mend' as const, 'release' as const, 'rehome' as const, 'rename' as const), processor: index(processorNames) }) },
 );
 
 const definitions: fc.Arbitrary<ProcessorDefinition> = fc.record({
@@ -98,6 +98,7 @@ function toProcessor(world: World, kind: Extract<Happening, { processor: number 
     case 'mend': definition.broken = false; return;
     case 'release': definition.release += 1; return;
     case 'rehome': definition.home = definition.home === 'managed' ? 'edge-0' : 'managed'; return;
+    case 'rename': definition.namespace = definition.namespace === 'eu' ? 'us' : 'eu'; return;
     case 'quiet': if (world.agents.has(name)) world.agent(name).beating = false; return;
     case 'unheard': if (world.agents.has(name)) Object.assign(world.agent(name), { beating: false, lastBeatAt: null }); return;
     case 'stopped': if (world.placements.get(name)?.phase === 'stopping') world.agent(name).acknowledgedAt = world.now; return;
@@ -167,8 +168,9 @@ describe('in every world', () => {
     fc.assert(fc.property(worlds, (script) => {
       live(script, (snapshot, result) => {
         const verdictOf = verdictsOf(result);
-        for (const { kind, before, after, processorId } of result.changes) {
+        for (const { kind, before, after, processorId, reason } of result.changes) {
           if (kind !== 'move' && kind !== 'stop') continue;
+          if (kind === 'stop' && reason === 'renamed') continue;
           const home = specOf(snapshot, processorId)?.home;
           const goesHome = home !== undefined && (kind === 'stop' ? !isHome(home, before!.target) : isHome(home, after!.target));
           const source = verdictOf(before!.target);
@@ -210,6 +212,22 @@ describe('in every world', () => {
           }
           expect(proofs[String(evidence['fence'])]!(agent!, snapshot, grace(snapshot, processorId)), String(evidence['fence'])).toBe(true);
           if (evidence['fence'] === 'fence-pods-gone' && before.target.kind === 'edge') expect(readyOf(snapshot, before.target.nodeId)).toBe('true');
+        }
+      });
+    }), runs);
+  });
+
+  it('an epoch that ran under one name starts under another only behind a fence', () => {
+    fc.assert(fc.property(worlds, (script) => {
+      const ran = new Map<string, string>();
+      live(script, (snapshot, result) => {
+        for (const { kind, processorId, before, after, evidence } of result.changes) {
+          if (after?.phase !== 'active') continue;
+          const spec = specOf(snapshot, processorId)!;
+          const key = `${processorId} ${String(after.epoch)}`;
+          const name = ran.get(key) ?? spec.namespace;
+          if (name !== spec.namespace) expect([kind, before?.phase, typeof evidence['fence']]).toEqual(['resume', 'stopping', 'string']);
+          ran.set(key, spec.namespace);
         }
       });
     }), runs);

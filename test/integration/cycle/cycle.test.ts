@@ -215,6 +215,20 @@ describe('a cycle', () => {
     expect(back.planned.changes.map(({ after }) => after?.epoch)).toEqual([1, 1, 1]);
   });
 
+  it('stops what is renamed, and starts it under the new name in the same place when it has stopped', async () => {
+    await fleet.once();
+    const { rows: [placed] } = await database.pool.query<{ id: string }>(`select processor_id as id from dory.placements where target_kind = 'edge' order by 1 limit 1`);
+    await database.pool.query(`update processors set k8s_namespace = 'eu' where id = $1`, [placed!.id]);
+    expect((await fleet.once()).planned.changes).toMatchObject([{ kind: 'stop', processorId: placed!.id, reason: 'renamed' }]);
+    expect((await fleet.once()).planned).toMatchObject({ changes: [], holds: [{ processorId: placed!.id }] });
+    await database.pool.query(`insert into dory.stop_confirmations (processor_id, epoch, confirmed_by) values ($1, 1, 'ann')`, [placed!.id]);
+    expect((await fleet.once()).planned.changes).toMatchObject([{ kind: 'resume', reason: 'renamed', after: { epoch: 1, phase: 'active' }, evidence: { fence: 'fence-confirmed' } }]);
+    expect((await fleet.once()).decision.wrote).toBe(false);
+    // What changed in anything else is edited where it is.
+    await database.pool.query(`update processor_template_versions set version = '1.0.1'`);
+    expect((await fleet.once()).planned.changes.map(({ kind }) => kind)).toEqual(['update', 'update', 'update']);
+  });
+
   it('takes up as stopping what is added again for another place than the one where its pod may still run', async () => {
     await fleet.once();
     const placed = await database.pool.query<{ processor_id: string; target_node_id: string; epoch: string }>(
