@@ -99,7 +99,8 @@ export function createApplications(options: ApplicationsOptions): Applications {
 }
 
 /** Those of whose folder something changed, by name. */
-export function concerned(applications: Iterable<Pick<ApplicationState, 'name' | 'path'>>, paths: readonly string[]): readonly string[] {
+export function concerned(applications: Iterable<Pick<ApplicationState, 'name' | 'path'>>, paths: Push['paths']): readonly string[] {
+  if (paths === null) return [...applications].map(({ name }) => name).sort();
   // A path lies below each of its folders: looked up, so that 50,000 paths and 64 folders are not compared each with each.
   const folders = new Set(paths.flatMap((path) => [...path.matchAll(/\//g)].map(({ index }) => path.slice(0, index))));
   return [...applications].filter(({ path }) => folders.has(path)).map(({ name }) => name).sort();

@@ -46,7 +46,7 @@ function signature(body: string, secret: string): string {
 
 export function webhookBody({ repoUrl, branch }: Pick<WebhookSettings, 'repoUrl' | 'branch'>, { before, commit, paths }: Push): string {
   const page = pageOf(repoUrl);
-  const modified = paths.length > mostPaths ? [] : paths;
+  const modified = paths === null || paths.length > mostPaths ? [] : paths;
   return JSON.stringify({
     ref: `refs/heads/${branch}`,
     before: before ?? noCommit,

@@ -11,8 +11,8 @@ export interface Push {
   readonly before: string | null;
   /** The newest one. */
   readonly commit: string;
-  /** Files that it changed, from the root of the repository. */
-  readonly paths: readonly string[];
+  /** Files that it changed, from the root of the repository; null where that is not known: then it may be any. */
+  readonly paths: readonly string[] | null;
 }
 
 export interface NotifierOptions {
@@ -89,5 +89,6 @@ export function createNotifier({ tell, clock, random, log, onResult }: NotifierO
 
 /** Two pushes as one. */
 function merged(older: Push, newer: Push): Push {
-  return { before: older.before, commit: newer.commit, paths: [...new Set([...older.paths, ...newer.paths])] };
+  const paths = older.paths === null || newer.paths === null ? null : [...new Set([...older.paths, ...newer.paths])];
+  return { before: older.before, commit: newer.commit, paths };
 }

@@ -38,7 +38,7 @@ export interface EngineOptions {
   readonly onStep?: Stages['onStep'];
   /** A Secret of the cluster is not as it was: a cycle should look. */
   readonly onSecrets?: () => void;
-  /** Told of each push, right after it. */
+  /** Told of each push, right after it; or of one whose answer was lost, when it is found. */
   readonly onPushed?: (push: Push) => void;
   /** Names the cycle under way; a name of its own for each decision where it is absent. */
   readonly cycleName?: () => string;
@@ -84,6 +84,8 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
     commit: async (rendered) => {
       const publication = await publisher.commit(rendered);
       if (publication.kind === 'pushed') options.onPushed?.({ ...publication, paths: rendered.files.map(({ path }) => path) });
+      // Pushed by somebody who may have died before telling.
+      if (publication.kind === 'already-there' && publication.commit !== null) options.onPushed?.({ before: null, commit: publication.commit, paths: null });
       return publication;
     },
     ...(options.onStep ? { onStep: options.onStep } : {}),

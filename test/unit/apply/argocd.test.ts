@@ -79,8 +79,10 @@ describe('a webhook', () => {
     expect(await code(sendWebhook({ ...settings, url, secret }, push('b')))).toBe('argocd-unreachable');
   });
 
-  test('of a very large commit names no paths: it concerns everything', () => {
-    const paths = Array.from({ length: 5_001 }, (_, n) => `clusters/n/processors/${String(n)}.yaml`);
+  test.each([
+    ['a very large commit', Array.from({ length: 5_001 }, (_, n) => `clusters/n/processors/${String(n)}.yaml`)],
+    ['a commit whose changes are not known', null],
+  ])('of %s names no paths: it concerns everything', (_, paths) => {
     const { commits } = JSON.parse(webhookBody(settings, { before: null, commit: 'b', paths })) as { commits: { modified: string[] }[] };
     expect(commits[0]?.modified).toEqual([]);
   });
@@ -162,6 +164,7 @@ describe('an Application', () => {
   test('is concerned by paths in its folder, and by no others', () => {
     const applications = ['0a', '0b', '0'].map((shard) => ({ name: shard, path: `clusters/n/processors/${shard}` }));
     expect(concerned(applications, ['clusters/n/processors/0a/1/x.yaml', 'clusters/n/.dory/change.json', 'clusters/n/processors/0b'])).toEqual(['0a']);
+    expect(concerned(applications, null)).toEqual(['0', '0a', '0b']);
   });
 });
 
