@@ -92,7 +92,7 @@ describe('telling Argo CD', () => {
   const results: string[] = [];
   const notifier = (tell: (push: Push) => Promise<void>) => {
     results.length = 0;
-    return createNotifier({ tell, clock: hurryingClock(), random: fixedRandom(), log: silentLog, onResult: (result) => results.push(result) });
+    return createNotifier({ tell, clock: hurryingClock(), random: fixedRandom(0.5), log: silentLog, onResult: (result) => results.push(result) });
   };
   const unreachable = new Failure('argocd-unreachable', 'down');
 
