@@ -10,6 +10,7 @@ import { printableLines } from './output.ts';
 import { reconcileCommand } from './reconcile.ts';
 import { renderCommand } from './render.ts';
 import { runCommand } from './run.ts';
+import { secretsCommand } from './secrets.ts';
 import { programVersion, versionCommand } from './version.ts';
 
 /** Runs the command that `args` names. Failures are printed as people read them; bugs are thrown. */
@@ -47,7 +48,7 @@ export function createProgram(context: CliContext): Command {
     .enablePositionalOptions()
     .exitOverride()
     .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
-  for (const add of [demoCommand, migrateCommand, runCommand, reconcileCommand, renderCommand, ...operatorCommands, versionCommand]) {
+  for (const add of [demoCommand, migrateCommand, runCommand, reconcileCommand, renderCommand, secretsCommand, ...operatorCommands, versionCommand]) {
     add(program, context);
   }
   for (const command of program.commands) command.copyInheritedSettings(program);

@@ -74,7 +74,7 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
   const manifests = (fleet: TestFleet) => fleet.git('grep', '-h', '-e', 'secret-versions', 'main', '--', 'clusters/test/processors').then((text) => text.trim().split('\n').map((line) => line.trim()), () => []);
   const changesOf = ({ planned }: CycleReport) => planned.changes.map(({ kind, processorId }) => `${kind} ${processorId.slice(-2)}`);
   const reasons = async () => (await database.pool.query<{ reason: string }>('select reason from dory.changes order by revision desc, processor_id')).rows.map(({ reason }) => reason);
-  const versions = async () => (await database.pool.query('select name, version, begun from dory.secret_versions order by name')).rows;
+  const versions = async () => (await database.pool.query<Record<string, unknown>>('select name, version, begun from dory.secret_versions order by name')).rows;
   /** Requests for Secrets that the server answered, but for lists and watches. */
   const requests = async () => (await server.kubectl('get', '--raw', '/metrics')).split('\n').filter((line) => line.startsWith('apiserver_request_total') && line.includes('resource="secrets"') && !/verb="(?:LIST|WATCH)"/.test(line));
   /** The copy of the cluster's Secrets shows what was written. */

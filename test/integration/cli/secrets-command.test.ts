@@ -1,0 +1,50 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { seedSmallFleet } from '../../support/fleet.ts';
+import { workshop, type Workshop } from './program.ts';
+
+const [template, sensor] = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-0000000000f1'];
+const word = 'camera-Vp22zR';
+
+let shop: Workshop;
+beforeEach(async () => {
+  shop = await workshop();
+  await seedSmallFleet(shop.pool);
+  await shop.pool.query(`insert into sensors (id, sensor_type, connection_config) values ('${sensor}', 'camera', '{"url":"rtsp://cam.example","password":"${word}"}')`);
+  await shop.pool.query(`update processors set sensor_id = '${sensor}', k8s_namespace = 'plant' where node_type = 'edge'`);
+  await shop.pool.query(`update processor_template_versions set runtime_config_template = '{"env_vars":{"BROKER_PASSWORD":"${word}","MODE":"day"}}'`);
+});
+afterEach(() => shop.close());
+
+const envSecret = `dory-env-${template}`;
+
+test('without a cluster, what must be created is listed: names and keys, no values', async () => {
+  const listed = await shop.here('secrets', '-o', 'json');
+  expect(listed).toMatchObject({ code: 0 });
+  expect(JSON.parse(listed.out)).toEqual([
+    { namespace: 'default', name: envSecret, keys: ['BROKER_PASSWORD'], withoutValue: [], state: null },
+    { namespace: 'plant', name: envSecret, keys: ['BROKER_PASSWORD'], withoutValue: [], state: null },
+    { namespace: 'plant', name: `dory-sensor-${sensor}`, keys: ['SENSOR_PASSWORD'], withoutValue: [], state: null },
+  ]);
+  for (const format of ['table', 'wide', 'json', 'yaml']) {
+    const { code, out, err } = await shop.here('secrets', '-o', format);
+    expect(code).toBe(0);
+    expect(out).toContain(`dory-sensor-${sensor}`);
+    expect(out + err).not.toContain(word);
+  }
+});
+
+test('values are printed only where that is asked for by name', async () => {
+  const refused = await shop.here('secrets', '--manifests');
+  expect(refused.code).toBe(1);
+  expect(refused.out).toBe('');
+  const { code, out } = await shop.here('secrets', '--manifests', '--show-values');
+  expect(code).toBe(0);
+  const documents = parseAllDocuments(out).map((document) => document.toJS() as { metadata: { namespace: string; name: string; labels: object }; data: Record<string, string> });
+  expect(documents.map(({ metadata, data }) => [metadata.namespace, metadata.name, Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]))])).toEqual([
+    ['default', envSecret, { BROKER_PASSWORD: word }],
+    ['plant', envSecret, { BROKER_PASSWORD: word }],
+    ['plant', `dory-sensor-${sensor}`, { SENSOR_PASSWORD: word }],
+  ]);
+  expect(documents[0]?.metadata.labels).toEqual({ 'managed-by': 'dory-orchestrator' });
+});
