@@ -1,4 +1,5 @@
 import { byText, type Digest, type ProcessorId } from '../model/ids.ts';
+import { seconds, type Millis } from '../model/time.ts';
 import type { Action, ApplyReason, SkipReason } from './actions.ts';
 import { argoManager } from './live.ts';
 import type { DesiredEntry, DesiredTree, LiveObject } from './objects.ts';
@@ -11,6 +12,8 @@ export interface Synced {
   readonly owned: Digest | null;
   /** What the watch shows of an older version is of before. */
   readonly resourceVersion: number;
+  /** On the monotonic clock. */
+  readonly at: Millis;
 }
 
 /** What is known of the cluster. */
@@ -19,6 +22,8 @@ export interface Inventory {
   readonly objects: ReadonlyMap<string, LiveObject>;
   /** Whether all that there is of a kind is known now; `absent`: the cluster has no such kind. */
   knows(kind: KindRef): 'all' | 'not-all' | 'absent';
+  /** Over everything that the cluster shows of a processor; 0 if nothing. */
+  highestEpoch(processorId: ProcessorId): number;
 }
 
 export type KindRef = Pick<DesiredEntry['ref'], 'apiVersion' | 'kind'>;
@@ -46,34 +51,35 @@ export interface ComparedWith {
   readonly inventory: Inventory;
   readonly synced: ReadonlyMap<string, Synced>;
   readonly rules: ApplyRules;
+  /** On the monotonic clock. */
+  readonly now: Millis;
 }
+
+/** What was written, and what no watch has shown for so long, was deleted before one could. */
+const shownWithin = seconds(20);
 
 /** Of each committed object, in the order of the tree. Pure. */
 export function compare(tree: DesiredTree, facts: ComparedWith): readonly Finding[] {
-  const highest = highestEpochs(facts.inventory.objects.values());
   return [...tree.objects].map(([key, entry]) => {
-    const seen = entry.processorId === null ? 0 : (highest.get(entry.processorId) ?? 0);
-    if (entry.epoch !== null && seen > entry.epoch) return skip(entry, 'higher-epoch', `the cluster shows epoch ${String(seen)}, this commit has ${String(entry.epoch)}`);
+    const later = laterEpoch(entry, facts.inventory);
+    if (later !== null) return skip(entry, 'higher-epoch', later);
     const live = facts.inventory.objects.get(key) ?? null;
     const synced = facts.synced.get(key) ?? null;
     return live === null ? compareMissing(entry, synced, facts) : compareLive(entry, live, synced, facts.rules);
   });
 }
 
-/** Of each processor, over everything that the cluster shows of it. */
-export function highestEpochs(objects: Iterable<LiveObject>): ReadonlyMap<ProcessorId, number> {
-  const highest = new Map<ProcessorId, number>();
-  for (const { processorId, epoch } of objects) {
-    if (processorId !== null && epoch !== null) highest.set(processorId, Math.max(highest.get(processorId) ?? 0, epoch));
-  }
-  return highest;
+/** Why a placement is not applied: the cluster shows a later one of its processor. Null: it shows none. */
+export function laterEpoch({ processorId, epoch }: Pick<DesiredEntry, 'processorId' | 'epoch'>, inventory: Pick<Inventory, 'highestEpoch'>): string | null {
+  const seen = processorId === null ? 0 : inventory.highestEpoch(processorId);
+  return epoch !== null && seen > epoch ? `the cluster shows epoch ${String(seen)}, this commit has ${String(epoch)}` : null;
 }
 
-function compareMissing(entry: DesiredEntry, synced: Synced | null, { inventory, rules }: ComparedWith): Finding {
+function compareMissing(entry: DesiredEntry, synced: Synced | null, { inventory, rules, now }: ComparedWith): Finding {
   const known = inventory.knows(entry.ref);
   if (known === 'not-all') return skip(entry, 'partial-knowledge', `what there is of ${entry.ref.kind} is not known now`);
   // Written, and not yet shown by the watch; its deletion would make this be forgotten.
-  if (synced?.desired === entry.digest) return { kind: 'in-sync' };
+  if (synced?.desired === entry.digest && now - synced.at < shownWithin) return { kind: 'in-sync' };
   // The names of processors' objects hold a hash of their id: nobody else has them, and if so, fields conflict.
   return { kind: 'apply', entry, live: null, force: false, why: 'missing', probe: entry.processorId === null && known === 'all' && !rules.adopt, migrate: false };
 }
@@ -116,6 +122,14 @@ export interface PruneRules {
   readonly adopt: boolean;
   /** Whether a tree without any object of ours may empty the cluster. */
   readonly allowEmpty: boolean;
+  /** Of `removedProcessors`, those that our database knows. */
+  readonly known: ReadonlySet<string>;
+}
+
+/** Processors that the cluster shows, and the commit does not. Another installation's carry the same label. */
+export function removedProcessors(tree: DesiredTree, inventory: Inventory): readonly ProcessorId[] {
+  const wanted = new Set([...tree.objects.values()].map(({ processorId }) => processorId));
+  return [...new Set([...inventory.objects.values()].flatMap(({ processorId }) => (processorId === null || wanted.has(processorId) ? [] : [processorId])))];
 }
 
 /**
@@ -146,6 +160,7 @@ function isOurs({ owned, terminating, trackedBy }: LiveObject, { adopt }: PruneR
 function refusePrune(live: LiveObject, epoch: number | null, { tree, inventory, rules }: { readonly tree: DesiredTree; readonly inventory: Inventory; readonly rules: PruneRules }): { readonly reason: SkipReason; readonly detail: string } | null {
   if (live.trackedBy !== null && !rules.adopt) return { reason: 'tracked-by-argocd', detail: `the Application ${live.trackedBy} of Argo CD tracks it` };
   if (tree.objects.size === 0 && !rules.allowEmpty) return { reason: 'delete-budget', detail: 'the commit has no object at all' };
+  if (epoch === null && live.processorId !== null && !rules.known.has(live.processorId)) return { reason: 'not-ours', detail: 'our database never had its processor' };
   if (inventory.knows(live.ref) !== 'all') return { reason: 'partial-knowledge', detail: `what there is of ${live.ref.kind} is not known now` };
   const isNewer = (live.revision ?? 0) > tree.revision || (epoch !== null && (live.epoch ?? 0) > epoch);
   return isNewer ? { reason: 'higher-epoch', detail: `revision ${String(live.revision)} put it there, and this commit is revision ${String(tree.revision)}` } : null;

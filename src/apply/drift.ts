@@ -1,5 +1,6 @@
 import type { KubeObject } from '../platform/kube/watch.ts';
-import { appliedValues, isMap, ownedValues } from './fields.ts';
+import { canonicalJson } from '../platform/digest.ts';
+import { appliedValues, inOneForm, isMap, type Fields } from './fields.ts';
 import { isOurEntry, managersOf, ourValues } from './live.ts';
 
 /** Who changed what of our fields, and when. Values are left out: they may be secret. */
@@ -22,9 +23,9 @@ const mostFields = 20;
 /** Of an object that was in sync: what the committed document has, and our fields no longer do. */
 export function driftOf(manifest: unknown, object: KubeObject): Drift {
   const managers = managersOf(object);
-  const fields = [...changedPaths(appliedValues(manifest), ourValues(object, managers) ?? {}, [])];
+  const fields = [...changedPaths(inOneForm(appliedValues(manifest)), inOneForm(ourValues(object, managers) ?? {}), [])];
   // Who owns one of these fields now; a field that was removed is owned by nobody.
-  const who = managers.filter((entry) => !isOurEntry(entry) && fields.some((path) => has(ownedValues(object, entry.fields), path)));
+  const who = managers.filter((entry) => !isOurEntry(entry) && fields.some((path) => covers(entry.fields, path)));
   return { fields: fields.slice(0, mostFields).map(shown), who: who.map(({ manager, operation, time }) => ({ manager, operation, when: time })) };
 }
 
@@ -40,7 +41,7 @@ function* changedPaths(wanted: unknown, found: unknown, path: Path): Generator<P
     for (const item of wanted) yield* changedPaths(item, itemOf(found, item.name), [...path, { item: item.name }]);
     return;
   }
-  if (JSON.stringify(wanted) !== JSON.stringify(found)) yield path;
+  if (found === undefined || canonicalJson(wanted) !== canonicalJson(found)) yield path;
 }
 
 type Named = Readonly<Record<string, unknown>> & { readonly name: string };
@@ -53,12 +54,14 @@ function itemOf(list: readonly Named[], name: string): Named | undefined {
   return list.find((item) => item.name === name);
 }
 
-function has(values: unknown, path: Path): boolean {
-  let at = values;
-  for (const step of path) {
-    if (typeof step === 'string') at = isMap(at) ? at[step] : undefined;
-    else at = isNamedList(at) ? itemOf(at, step.item) : undefined;
-    if (at === undefined) return false;
+/** Whether these fields hold a place in an object, or something that it lies in. */
+function covers(fields: Fields, path: Path): boolean {
+  let at = fields;
+  for (const [n, step] of path.entries()) {
+    if (n > 0 && Object.keys(at).length === 0) return true;
+    const below = typeof step === 'string' ? at[`f:${step}`] : at[`k:${JSON.stringify({ name: step.item })}`];
+    if (below === undefined) return false;
+    at = below;
   }
   return true;
 }

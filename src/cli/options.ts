@@ -7,7 +7,7 @@ export type SettingFlags = Readonly<Record<string, string | boolean | undefined>
 
 /** Shown by `--help`; every other setting is a flag too, and `config/defaults.yaml` lists them all. */
 const commonFlags = new Set([
-  'config-db', 'data-dir', 'cluster', 'git-url', 'git-branch', 'namespace', 'kubeconfig', 'poll-interval', 'log-level', 'http-port', 'enable-monitor',
+  'config-db', 'data-dir', 'cluster', 'git-url', 'git-branch', 'namespace', 'kubeconfig', 'poll-interval', 'log-level', 'http-port', 'enable-monitor', 'apply',
 ]);
 
 /** Gives a command every setting as a flag. */
@@ -15,7 +15,7 @@ export function settingsOptions(command: Command): Command {
   command.option('--config <file>', 'settings as YAML; every setting in it is also a flag and an environment variable');
   for (const { flag, path, description } of settingKeys) {
     if (flag === null) continue;
-    const isSwitch = path === 'enableMonitor' || path === 'managedPool.gpu';
+    const isSwitch = path === 'enableMonitor' || path === 'managedPool.gpu' || path === 'ssa.adopt' || path === 'ssa.system';
     const option = new Option(isSwitch ? `--${flag}` : `--${flag} <value>`, description);
     command.addOption(commonFlags.has(flag) ? option : option.hideHelp());
   }

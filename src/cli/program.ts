@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { Failure } from '../model/failure.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import type { CliContext } from './context.ts';
+import { applyCommand } from './apply.ts';
 import { demoCommand } from './demo.ts';
 import { exitCodeHelp, exitCodes, type ExitCode } from './exit-codes.ts';
 import { migrateCommand } from './migrate.ts';
@@ -48,7 +49,7 @@ export function createProgram(context: CliContext): Command {
     .enablePositionalOptions()
     .exitOverride()
     .addHelpText('after', `\n${exitCodeHelp}\nSettings: environment over flags over --config over defaults; config/defaults.yaml has them all.`);
-  for (const add of [demoCommand, migrateCommand, runCommand, reconcileCommand, renderCommand, secretsCommand, ...operatorCommands, versionCommand]) {
+  for (const add of [demoCommand, migrateCommand, runCommand, reconcileCommand, applyCommand, renderCommand, secretsCommand, ...operatorCommands, versionCommand]) {
     add(program, context);
   }
   for (const command of program.commands) command.copyInheritedSettings(program);

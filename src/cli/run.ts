@@ -108,10 +108,7 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   const argocd = await openArgocd(runtime, metrics);
   const engine = await openEngine(runtime, {
     cluster,
-    onPushed: (push) => {
-      argocd?.pushed(push);
-      applying?.pushed();
-    },
+    onPushed: (push) => { [argocd, applying].forEach((each) => each?.pushed(push)); },
     onSecrets: () => { loop.wake(); },
     lease: () => leadership.current(),
     assertLeading: () => stillLeading(runtime, leadership),

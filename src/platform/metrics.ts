@@ -66,6 +66,16 @@ export interface Metrics {
   readonly intakeCovered: Gauge;
   /** 1 while Git shows decisions that the database does not know: automation has stopped. */
   readonly databaseBehind: Gauge;
+  /** With `apply: ssa`: how objects ended, by the words of kubectl. */
+  readonly applyObjects: Counter<'outcome'>;
+  readonly applyRequests: Counter;
+  readonly applySeconds: Histogram;
+  /** Objects that are not as committed. */
+  readonly applyProblems: Gauge<'reason'>;
+  readonly applyInSync: Gauge;
+  /** The newest revision of which everything is on the cluster. */
+  readonly appliedRevision: Gauge;
+  readonly drift: Counter<'action'>;
   /** As Argo CD's controller shows them. */
   readonly argocdApplications: Gauge<'sync' | 'health'>;
   /** Of Applications, each commit once. */
@@ -83,10 +93,10 @@ export interface Metrics {
 /** What only a leader's cycles tell: an instance that leads no more knows nothing of it. */
 export function forgetFleet(metrics: Metrics): void {
   const { applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions, rollouts, failedRollouts, nodeUtilization } = metrics;
-  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications } = metrics;
+  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications, applyProblems, applyInSync, appliedRevision } = metrics;
   for (const gauge of [
     applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions, rollouts, failedRollouts, nodeUtilization,
-    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications,
+    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications, applyProblems, applyInSync, appliedRevision,
   ]) gauge.reset();
 }
 
@@ -156,6 +166,13 @@ function ownMetrics(registry: Registry) {
     heartbeatLag: gauge('dory_heartbeat_lag_seconds', 'Age of the oldest last heartbeat of a healthy node'),
     intakeCovered: gauge('dory_heartbeat_intake_covered', 'Whether heartbeats are stored, so that silence is evidence'),
     databaseBehind: gauge('dory_database_behind', 'Whether Git shows decisions that the database does not know, as after a restore'),
+    applyObjects: counter('dory_apply_objects_total', 'Objects of commits by how their apply ended', 'outcome'),
+    applyRequests: counter('dory_apply_requests_total', 'Requests that applying sent'),
+    applySeconds: histogram('dory_apply_seconds', 'Duration of a pass that sent requests', seconds),
+    applyProblems: gauge('dory_apply_problems', 'Objects that are not as committed, by reason', 'reason'),
+    applyInSync: gauge('dory_apply_in_sync', 'Objects that were as committed at the last look'),
+    appliedRevision: gauge('dory_applied_revision', 'Newest revision of which everything is on the cluster'),
+    drift: counter('dory_drift_total', 'Changes of our fields by others, by what was done about them', 'action'),
     argocdApplications: gauge('dory_argocd_applications', 'Applications of Argo CD that sync our folder, by what its controller says', 'sync', 'health'),
     argocdSyncFailures: counter('dory_argocd_sync_failures_total', 'Syncs of Argo CD that failed, each commit of an Application once'),
     argocdNotifications: counter('dory_argocd_notifications_total', 'Pushes that Argo CD was told of', 'result'),

@@ -135,6 +135,15 @@ const budget = z.strictObject({
   floor: whole(1, 1_000_000).describe('So many changes are always allowed, and as many as the largest node has.'),
 });
 
+const ssa = z.strictObject({
+  drift: oneOf('correct', 'report').describe('What is done when somebody changes fields of ours on the cluster: put them back, over whoever has them, or tell of it only.'),
+  adopt: yesOrNo().describe('Whether objects are taken over that Argo CD still tracks, or that others applied.'),
+  system: yesOrNo().describe('Whether the manifests of the system itself are applied too, or only those of processors.'),
+  deleteShare: share().describe('Share of our objects that may be deleted within the window, beside those that a later placement replaces.'),
+  deleteFloor: whole(1, 1_000_000).describe('So many may always be deleted.'),
+  deleteWindow: second(1).describe('The time over which they are counted.'),
+});
+
 /** What one template or processor may have of its own. */
 const policy = z.strictObject({
   match: text('template/SLUG or processor/UUID', (value) => /^(?:template\/[a-z0-9-]+|processor\/[0-9a-f-]{36})$/.test(value)),
@@ -158,6 +167,7 @@ export const settingsSchema = z.strictObject({
   logLevel: oneOf(...logLevels).describe('Least level that is logged.'),
   enableMonitor: yesOrNo().describe('Moves processors away from application nodes that are tainted NoSchedule.'),
   apply: oneOf('none', 'ssa', 'argocd').describe('What applies what is committed: none (whatever GitOps tool there is), ssa (dory itself), argocd (Argo CD, which dory configures, tells and watches).'),
+  ssa,
   argocd,
   http: z.strictObject({
     host: anyText('an address').describe('Address that the HTTP server listens on.'),

@@ -127,6 +127,7 @@ describe('the values of our fields', () => {
     const limits = (cpu: string) => ownedDigest({ resources: { limits: { cpu } } });
     expect(limits('2000m')).toBe(limits('2'));
     expect(limits('2000m')).not.toBe(limits('2001m'));
+    expect(ownedDigest({ fieldRef: { fieldPath: 'metadata.name', apiVersion: 'v1' } })).toBe(ownedDigest({ fieldRef: { fieldPath: 'metadata.name' } }));
     expect(ownedDigest({ env: { cpu: '2000m' } })).not.toBe(ownedDigest({ env: { cpu: '2' } }));
   });
 

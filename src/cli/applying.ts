@@ -1,0 +1,107 @@
+import type { PassReport } from '../apply/applier.ts';
+import type { Repository } from '../commit/repository.ts';
+import { createLoop } from '../loop.ts';
+import type { Failure } from '../model/failure.ts';
+import { seconds, type Millis } from '../model/time.ts';
+import type { Leadership } from '../platform/campaign.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import { databaseFailure } from '../platform/pg-failure.ts';
+import { openApplier, type OpenApplier } from './applier.ts';
+import type { Runtime } from './runtime.ts';
+
+/** With `apply: ssa`: the loop that keeps the cluster at the newest commit, beside the one that makes commits. */
+export interface Applying {
+  /** A commit is on the remote. */
+  pushed(): void;
+  /** Applies while this instance leads, until `signal` is aborted. Rejects on a bug. */
+  run(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface ApplyingPorts {
+  readonly repository: Repository;
+  readonly leadership: Leadership;
+  readonly assertLeading: () => Promise<void>;
+}
+
+/** Watches tell of changes at once; this is for what none of them tells, such as a delete budget that time gives back. */
+const poll = seconds(30);
+
+/** Null where something else applies. @throws Failure as `openApplier` */
+export function openApplying(runtime: Runtime, metrics: Metrics, { repository, leadership, assertLeading }: ApplyingPorts): Applying | null {
+  const { settings, clock, random, log } = runtime;
+  if (settings.apply !== 'ssa') return null;
+  const opened = openApplier(runtime, { repository, assertLeading, onChange: () => { loop.wake(); } });
+  const { applier } = opened;
+  /** Under which lease the remote was asked, and what is remembered was seen. */
+  let epoch: number | null = null;
+  const loop = createLoop({
+    cycle: async () => {
+      const lease = leadership.current();
+      if (lease === null) return null;
+      if (lease.epoch !== epoch) {
+        // Another instance may have pushed and applied meanwhile.
+        await repository.head();
+        applier.forget();
+        epoch = lease.epoch;
+      }
+      return onePass(runtime, metrics, opened);
+    },
+    mayCycle: () => leadership.current() !== null,
+    pollInterval: poll,
+    clock, random,
+    onFailure: (failure) => { tellFailure(log, failure); },
+  });
+  return {
+    pushed: () => {
+      applier.overtake();
+      loop.wake();
+    },
+    run: async (signal) => {
+      signal.addEventListener('abort', () => { applier.overtake(); }, { once: true });
+      await loop.run(signal);
+    },
+    close: () => opened.close(),
+  };
+}
+
+async function onePass({ clock, log }: Runtime, metrics: Metrics, { applier }: OpenApplier): Promise<Millis | null> {
+  const began = clock.monotonic();
+  try {
+    const report = await applier.pass();
+    if (report.requests > 0) metrics.applySeconds.observe((clock.monotonic() - began) / 1000);
+    observePass(metrics, report);
+    tellPass(log, report);
+    return report.due;
+  } catch (error) {
+    // A database that goes away in the middle of a pass is no bug.
+    throw databaseFailure(error);
+  }
+}
+
+function observePass(metrics: Metrics, { outcomes, requests, inSync, problems, drifts, complete, revision }: PassReport): void {
+  for (const { kind } of outcomes) if (kind !== 'skipped') metrics.applyObjects.inc({ outcome: kind });
+  metrics.applyRequests.inc(requests);
+  metrics.applyInSync.set(inSync);
+  metrics.applyProblems.reset();
+  for (const { reason } of problems) metrics.applyProblems.inc({ reason });
+  for (const { action } of drifts) metrics.drift.inc({ action });
+  if (complete) metrics.appliedRevision.set(revision);
+}
+
+/** Enough to see what is wrong; `dory.apply_problems` has all of them. */
+const told = 10;
+
+function tellPass(log: Runtime['log'], { commit, revision, outcomes, requests, problems, drifts }: PassReport): void {
+  for (const { ref, who, fields, deleted, action } of drifts.slice(0, told)) log.warn({ object: ref, who, fields, deleted, action }, 'somebody else changed what is ours');
+  if (requests === 0) return;
+  const counts: Record<string, number> = {};
+  for (const { kind } of outcomes) counts[kind] = (counts[kind] ?? 0) + 1;
+  log.info({ commit, revision, requests, ...counts }, 'applied');
+  for (const { object, reason, detail } of problems.slice(0, told)) log.warn({ object, reason, detail }, 'not as committed');
+}
+
+function tellFailure(log: Runtime['log'], failure: Failure): void {
+  const level = failure.retry === 'now' ? 'info' : 'error';
+  log[level]({ err: failure, code: failure.code, retry: failure.retry, mend: failure.mend }, 'applying ended early');
+}
