@@ -15,6 +15,7 @@ const benches = {
   failover: { databases: 1, load: async () => withUrl((await import('./failover.ts')).benchFailover) },
   memory: { databases: 2, load: async () => (await import('./memory.ts')).benchMemory },
   takeover: { databases: 1, load: async () => withUrl((await import('./takeover.ts')).benchTakeover) },
+  apply: { databases: 0, load: async () => (await import('./apply.ts')).benchApply },
   heartbeats: { databases: 1, load: async () => withUrl((await import('./heartbeats.ts')).benchHeartbeats) },
 } satisfies Record<string, Bench>;
 
