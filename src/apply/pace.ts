@@ -16,8 +16,8 @@ export interface Pace {
   silent(now: Millis): void;
 }
 
-/** So few make no queue: what a request takes then is what the server needs, whatever it was before. */
-const few = 4;
+/** So few make no queue of note: what a request takes then is what the server needs, whatever it was before. For being slow alone they don't get fewer. */
+const few = 8;
 /** The server has other clients, too. */
 const most = 64;
 /** Times what the server needs: the rest is a queue of our own making. */
@@ -40,7 +40,7 @@ export function createPace(): Pace {
   /** One slow object among quick ones says nothing: the median does. */
   const judge = (median: number, now: number): void => {
     needed = limit <= few ? median : Math.min(needed, median);
-    if (median >= needed * verySlow) stepDown(limit * 0.75, now);
+    if (median >= needed * verySlow) stepDown(Math.max(few, limit * 0.75), now);
     else if (median >= needed * slow) doubling = false;
     // A limit that was not reached was not tried.
     else if (busiest + 1 >= limit) limit = Math.min(most, doubling ? limit * 2 : limit + 1);

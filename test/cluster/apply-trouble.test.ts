@@ -97,6 +97,13 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
     expect(created(told(await to.run(some(20))))).toBe(20);
   });
 
+  test('its credentials ran out: they are read again, and the request is sent again', async () => {
+    let refused = 0;
+    const { to } = await behind((line) => (line.startsWith('PATCH') && (refused += 1) === 1 ? { kind: 'answer', status: 401, body: '{}' } : pass));
+    expect(created(told(await to.run(some(3))))).toBe(3);
+    expect(refused).toBe(4);
+  });
+
   test('the server says that it is too much, and when to come back', async () => {
     const refusedAt: number[] = [];
     let allowedAt = Number.POSITIVE_INFINITY;
