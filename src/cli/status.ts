@@ -58,6 +58,7 @@ function headLines(found: Status): string[] {
     ...argocdLines(found),
     `Processors  ${String(processors.desired)} desired, ${String(processors.placed)} placed, ${String(processors.managed)} of them managed${processors.stopping > 0 ? `, ${String(processors.stopping)} stopping` : ''}`,
     ...rolloutLine(found),
+    ...found.capacity.slice(0, shown).map((text) => `Capacity    ${printable(text)}`),
     ...(found.changes > 0 ? [`Changes     ${String(found.changes)} to decide: see dory plan`] : []),
   ];
 }

@@ -53,7 +53,10 @@ describe.skipIf(typeof programs === 'string')('what a move leaves behind, with t
     fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags });
     closes.push(() => fleet.close());
     const access = createAccess({ kind: 'file', path: kubeconfig });
-    closes.push(() => Promise.resolve(access.close()));
+    closes.push(() => {
+      access.close();
+      return Promise.resolve();
+    });
     once = aftermath(fleet.runtime, { cluster, assertLeading: () => Promise.resolve(), calls: { client: createKubeClient(access), writer: createKubeWriter(access) } });
     await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as NodeName)?.ready === 'true'), 'both nodes are ready');
     await fleet.once();
