@@ -12,6 +12,7 @@ import { packageRoot } from '../../../src/platform/package-root.ts';
 
 /** Commands without a route, each with its reason. */
 const commandsOnly: Readonly<Record<string, string>> = {
+  'apply': 'is a pass in this process; a server applies by itself',
   'demo': 'a story on a machine of its own',
   'migrate': 'comes before there can be a server',
   'reconcile': 'is a cycle in this process; a server runs its own',
