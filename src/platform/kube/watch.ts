@@ -110,7 +110,10 @@ async function keep<T>(options: KubeCacheOptions<T>, state: State<T>, signal: Ab
   while (!signal.aborted) {
     try {
       state.version = await current(options, state, signal);
+      const begun = clock.monotonic();
       await follow(options, state, state.version, signal);
+      // A server, or what stands before it, that ends each watch at once is not asked as fast as it answers.
+      if (clock.monotonic() - begun < acceptance) await clock.sleep(acceptance, signal).catch(() => undefined);
     } catch (error) {
       if (isOver(signal)) return;
       failed(options, state, error);
