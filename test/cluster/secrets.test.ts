@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, t
 import { createSecretsKeeper } from '../../src/apply/secrets-keeper.ts';
 import { surplusGrace } from '../../src/apply/secrets-surplus.ts';
 import { observeSettings } from '../../src/cli/policy.ts';
+import { runCli } from '../../src/cli/program.ts';
 import type { CycleReport } from '../../src/cycle.ts';
 import { millis, seconds } from '../../src/model/time.ts';
 import { readCredentials } from '../../src/observe/credentials.ts';
@@ -196,6 +197,31 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
     expect(changesOf(await fleet.once())).toHaveLength(3);
     expect(await names()).toEqual([envSecret]);
     expect(logged.filter((line) => line.includes(`plant/${sensorSecret}`) && line.includes('"level":"warn"'))).toHaveLength(1);
+  });
+
+  test('are listed by dory secrets as the cluster has them', async () => {
+    const list = async (): Promise<readonly (readonly [string, string])[]> => {
+      let out = '';
+      const code = await runCli(['secrets', '-o', 'json'], {
+        env: { DORY_DATABASE_URL: database.url, KUBECONFIG: server.kubeconfig, DORY_DATA_DIR: folder, PATH: process.env['PATH'] }, cwd: folder, signal: new AbortController().signal,
+        self: { execPath: '', args: [] }, terminal: { out: (said) => { out += said; }, err: () => undefined, color: false },
+      });
+      expect(out).not.toContain(words.camera);
+      const states = (JSON.parse(out) as { name: string; state: string }[]).map(({ name, state }) => [name, state] as const);
+      expect(code).toBe(states.every(([, state]) => state === 'current' || state === 'unused') ? 0 : 4);
+      return states;
+    };
+    await server.send('POST', '/api/v1/namespaces/default/secrets', { metadata: { name: sensorSecret } });
+    expect(await list()).toEqual([[envSecret, 'missing'], [sensorSecret, 'not-ours']]);
+    await server.send('DELETE', `/api/v1/namespaces/default/secrets/${sensorSecret}`);
+    const fleet = await program();
+    await fleet.once();
+    expect(await list()).toEqual([[envSecret, 'current'], [sensorSecret, 'current']]);
+    await run(`update sensors set connection_config = jsonb_set(connection_config::jsonb, '{password}', '"${words.later}"')`);
+    await server.send('PATCH', `/api/v1/namespaces/default/secrets/${envSecret}`, { data: { BROKER_PASSWORD: 'eA==' } });
+    expect(await list()).toEqual([[envSecret, 'incomplete'], [sensorSecret, 'replaced']]);
+    await run('update processors set sensor_id = null');
+    expect(await list()).toEqual([[envSecret, 'incomplete'], [sensorSecret, 'unused']]);
   });
 
   test('that nothing needs go, after a while, and only if nothing refers to them', async () => {
