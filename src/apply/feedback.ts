@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import type { ReasonCode } from '../model/reasons.ts';
 import type { LiveProcessor } from '../model/rollout.ts';
 import { millis, seconds, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -45,7 +46,12 @@ const tick = seconds(1);
 const lookAtAllEvery = seconds(300);
 /** After a failure of the database. */
 const pauseAfterFailure = seconds(2);
-const batchSize = 5_000;
+/** Heartbeats wait for no batch of this longer than they can. */
+const batchSize = 2_000;
+/** More lines about one batch than this are one that counts them. */
+const mostLines = 20;
+/** Failures that are of a pod's creation, as the metric's name has it; the others come after it, or before there is a pod to create. */
+const ofCreation: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['image-pull', 'container-error', 'unschedulable', 'quota-exceeded', 'pod-refused']);
 
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -194,12 +200,13 @@ function changesOf({ live, clock }: FeedbackOptions, state: State, rows: readonl
 }
 
 function tell({ log, metrics }: FeedbackOptions, changes: readonly HealthChange[]): void {
-  for (const { processorId, event } of changes) {
-    if (event === null) continue;
-    const { kind, reason, evidence } = event;
-    if (kind === 'rollout-failed') metrics.podCreationErrors.inc({ reason });
-    log[kind === 'rollout-failed' ? 'warn' : 'info']({ processor: processorId, reason, evidence }, kind === 'rollout-failed' ? 'the cluster does not run it' : 'the cluster runs it again');
+  const told = changes.flatMap(({ processorId, event }) => (event === null ? [] : [{ processor: processorId, ...event }]));
+  for (const { kind, reason } of told) if (kind === 'rollout-failed' && ofCreation.has(reason)) metrics.podCreationErrors.inc({ reason });
+  for (const { kind, ...event } of told.slice(0, mostLines)) {
+    if (kind === 'rollout-failed') log.warn(event, 'the cluster does not run it');
+    else log.info(event, 'the cluster runs it again');
   }
+  if (told.length > mostLines) log.warn({ more: told.length - mostLines }, 'roll-outs of many others failed or recovered; dory status and dory events have them');
 }
 
 async function settleRevisions(options: FeedbackOptions, state: State, lease: Lease): Promise<void> {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createFeedback, type Feedback } from '../../src/apply/feedback.ts';
-import { millis, seconds } from '../../src/model/time.ts';
+import { seconds } from '../../src/model/time.ts';
 import type { Cluster } from '../../src/observe/cluster.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import type { Lease } from '../../src/platform/leadership.ts';
@@ -36,7 +36,7 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
     closes.push(() => database.close());
     const folder = await temporaryFolder();
     closes.push(() => folder.remove());
-    cluster = watchedCluster(await ownKubeconfig(server), { member: (id) => { feedback.touch(id); } });
+    cluster = watchedCluster(await ownKubeconfig(server), { member: (id) => { feedback.touch(id); }, fresh: seconds(6) });
     closes.push(() => cluster.close());
     await seedSmallFleet(database.pool);
     fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster });
@@ -140,7 +140,7 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
 
   test('nothing is known of a cluster that is away', async () => {
     await server.stopServer();
-    await until(() => cluster.live(c1) === null, 'its silence is noticed', millis(60_000));
+    await until(() => cluster.live(c1) === null, 'its silence is noticed');
     await server.startServer();
     await until(() => cluster.live(c1) !== null, 'it is back');
   });

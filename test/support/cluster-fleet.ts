@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { defaultSystemProps, systemFiles, type SystemProps } from '../../charts-ts/system/index.ts';
 import { createCluster, type Cluster } from '../../src/observe/cluster.ts';
-import { seconds } from '../../src/model/time.ts';
+import { seconds, type Millis } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient } from '../../src/platform/kube/client.ts';
@@ -31,12 +31,12 @@ export async function ownKubeconfig(cluster: ControlPlane, server = cluster.url)
 }
 
 /** As the program watches it; to be started and closed. */
-export function watchedCluster(kubeconfig: string, on: { readonly change?: () => void; readonly health?: (healthy: boolean) => void; readonly member?: (processorId: string) => void } = {}): Cluster {
+export function watchedCluster(kubeconfig: string, on: { readonly change?: () => void; readonly health?: (healthy: boolean) => void; readonly member?: (processorId: string) => void; readonly fresh?: Millis } = {}): Cluster {
   return createCluster({
     client: createKubeClient(createAccess({ kind: 'file', path: kubeconfig })),
     clock: systemClock, random: systemRandom, log: silentLog,
     siteLabel: 'topology.kubernetes.io/zone',
-    fresh: seconds(15),
+    fresh: on.fresh ?? seconds(15),
     onChange: on.change ?? (() => undefined),
     onMember: on.member ?? (() => undefined),
     onHealth: on.health ?? (() => undefined),
