@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
-import { seconds } from '../model/time.ts';
+import { millis, seconds } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
 import { createKubeCache, type KubeCache, type KubeObject } from '../platform/kube/watch.ts';
@@ -56,7 +56,19 @@ export interface Applications {
    * @throws Failure `argocd-unreachable`, `argocd-refused`
    */
   refresh(push: Push): Promise<void>;
+  /**
+   * To be called before it is told of a push; what is answered tells, after that, whether all Applications concerned have looked at the commit, or at a newer one.
+   *
+   * Its controller takes the request away when it has compared, whatever was asked meanwhile: of two pushes within the second, the second would be forgotten until its poll.
+   */
+  readonly expect: (push: Push) => (over: AbortSignal) => Promise<boolean>;
 }
+
+/** A comparison takes a second or two. */
+const lookWithin = seconds(5);
+const lookEvery = millis(50);
+/** Commits of ours that are known to be older than the newest: more than can be under way. */
+const mostKnown = 200;
 
 /** So many patches at once: 64 Applications are told in eight rounds of some 10 ms. */
 const lanes = 8;
@@ -74,6 +86,7 @@ export function createApplications(options: ApplicationsOptions): Applications {
     onChange: options.onChange,
     onState: () => undefined,
   });
+  const known = new Set<string>();
   const patch = { type: 'application/merge-patch+json', text: JSON.stringify({ metadata: { annotations: { 'argocd.argoproj.io/refresh': 'normal' } } }) } as const;
   const refreshOne = async (name: string): Promise<void> => {
     const answer = await writer.send({ method: 'PATCH', path: `${folder}/${name}`, body: patch });
@@ -85,8 +98,29 @@ export function createApplications(options: ApplicationsOptions): Applications {
       mend: `Allow to patch applications.argoproj.io in ${namespace}: the Role is in clusters/<cluster>/system/orchestrator-access.yaml.`,
     });
   };
+  const expect: Applications['expect'] = (push) => {
+    const names = concerned(cache.items.values(), push.paths);
+    const shown = (name: string): string | null => cache.items.get(`${namespace}/${name}`)?.commit ?? null;
+    for (const commit of [push.before, ...names.map(shown), push.commit]) if (commit !== null) known.add(commit);
+    for (const commit of [...known].slice(0, -mostKnown)) known.delete(commit);
+    const older = new Set([...known].filter((commit) => commit !== push.commit));
+    const isSeen = (name: string): boolean => {
+      const commit = shown(name);
+      // A commit that we never heard of is somebody's newer one.
+      return commit !== null && !older.has(commit);
+    };
+    return async (over) => {
+      const end = clock.monotonic() + lookWithin;
+      while (!names.every(isSeen)) {
+        if (over.aborted || clock.monotonic() >= end) return false;
+        await clock.sleep(lookEvery, over).catch(() => undefined);
+      }
+      return true;
+    };
+  };
   return {
     cache,
+    expect,
     refresh: async (push) => {
       if (cache.aliveAt() === null) throw new Failure('argocd-unreachable', `The Applications in ${namespace} are not known yet.`);
       const names = concerned(cache.items.values(), push.paths);

@@ -16,8 +16,11 @@ export interface Push {
 }
 
 export interface NotifierOptions {
-  /** @throws Failure whose `retry` says whether to try again */
-  readonly tell: (push: Push) => Promise<void>;
+  /**
+   * False: it was told, and has not looked at the commit by now. `newer` is aborted when there is more to tell: then nobody waits for that any more.
+   * @throws Failure whose `retry` says whether to try again
+   */
+  readonly tell: (push: Push, newer: AbortSignal) => Promise<boolean>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -36,34 +39,46 @@ export interface Notifier {
   readonly close: () => Promise<void>;
 }
 
-/** Some ten seconds in all: then Argo CD's own poll is not far away. */
+/** Half a minute at most: then Argo CD's own poll is not far away. */
 const attempts = 5;
 const pause = { first: millis(300), longest: seconds(4) };
 
 export function createNotifier({ tell, clock, random, log, onResult }: NotifierOptions): Notifier {
   const closing = new AbortController();
+  let newer = new AbortController();
   let waiting: Push | null = null;
   let working: Promise<void> | null = null;
 
+  /** Null: it was told. */
+  const tellOnce = async (push: Push): Promise<Failure | null> => {
+    newer = new AbortController();
+    try {
+      return (await tell(push, AbortSignal.any([newer.signal, closing.signal]))) ? null : new Failure('argocd-unreachable', 'Argo CD was told, and has not looked at the commit yet.');
+    } catch (error) {
+      if (error instanceof Failure) return error;
+      throw error;
+    }
+  };
   const tellOf = async (first: Push): Promise<void> => {
     let push = first;
     for (let attempt = 1; ; attempt += 1) {
-      try {
-        await tell(push);
+      const failure = await tellOnce(push);
+      if (failure === null) {
         onResult('told');
         return;
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        if (error.retry === 'never' || attempt >= attempts || closing.signal.aborted) {
-          onResult('given-up');
-          log.warn({ err: error, commit: push.commit, mend: error.mend }, 'Argo CD could not be told of a push; it will see it at its next poll');
-          return;
-        }
-        onResult('retried');
-        await clock.sleep(backoff(pause, attempt, random), closing.signal).catch(() => undefined);
-        push = waiting === null ? push : merged(push, waiting);
-        waiting = null;
       }
+      if (failure.retry === 'never' || attempt >= attempts || closing.signal.aborted) {
+        onResult('given-up');
+        log.warn({ err: failure, commit: push.commit, mend: failure.mend }, 'Argo CD could not be told of a push; it will see it at its next poll');
+        return;
+      }
+      onResult('retried');
+      // What is new is told at once.
+      await clock.sleep(backoff(pause, attempt, random), AbortSignal.any([newer.signal, closing.signal])).catch(() => undefined);
+      if (waiting === null) continue;
+      push = merged(push, waiting);
+      waiting = null;
+      attempt = 0;
     }
   };
   const work = async (): Promise<void> => {
@@ -77,6 +92,7 @@ export function createNotifier({ tell, clock, random, log, onResult }: NotifierO
     pushed: (push) => {
       if (closing.signal.aborted) return;
       waiting = waiting === null ? push : merged(waiting, push);
+      newer.abort();
       working ??= Promise.resolve().then(work);
     },
     idle: async () => { await working; },

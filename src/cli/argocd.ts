@@ -4,7 +4,7 @@ import { createApplications, type Applications, type ApplicationState } from '..
 import { createProgress } from '../apply/argocd-progress.ts';
 import { recordApplications, recordedApplications } from '../apply/argocd-record.ts';
 import { sendWebhook } from '../apply/argocd-webhook.ts';
-import { createNotifier, type Notifier, type Push } from '../apply/argocd.ts';
+import { createNotifier, type Notifier, type NotifierOptions, type Push } from '../apply/argocd.ts';
 import { Failure } from '../model/failure.ts';
 import { createAccess, type KubeSource } from '../platform/kube/access.ts';
 import { createKubeClient } from '../platform/kube/client.ts';
@@ -96,7 +96,20 @@ function notifierOf({ clock, random, log, settings }: Runtime, metrics: Metrics,
   return createNotifier({ tell, clock, random, log, onResult: (result) => { metrics.argocdNotifications.inc({ result }); } });
 }
 
-function tellOf({ argocd, git }: Settings, applications: Applications | null): ((push: Push) => Promise<void>) | null {
+type Send = (push: Push) => Promise<void>;
+
+/** Null: Argo CD is not told. Where it is watched, it is seen to look. */
+function tellOf(settings: Settings, applications: Applications | null): NotifierOptions['tell'] | null {
+  const send = sendOf(settings, applications);
+  if (send === null) return null;
+  return async (push, newer) => {
+    const looked = applications?.expect(push);
+    await send(push);
+    return looked === undefined ? true : looked(newer);
+  };
+}
+
+function sendOf({ argocd, git }: Settings, applications: Applications | null): Send | null {
   const { notify, webhookUrl, webhookCaFile } = argocd;
   const repoUrl = argocd.repoUrl ?? git.url;
   if (notify === 'refresh') return applications === null ? null : (push) => applications.refresh(push);

@@ -2,12 +2,14 @@ import { createHmac } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { concerned, readApplication, type ApplicationState } from '../../../src/apply/argocd-applications.ts';
+import { concerned, createApplications, readApplication, type Applications, type ApplicationState } from '../../../src/apply/argocd-applications.ts';
 import { createProgress } from '../../../src/apply/argocd-progress.ts';
 import { pageOf, sendWebhook, webhookBody } from '../../../src/apply/argocd-webhook.ts';
-import { createNotifier, type Push } from '../../../src/apply/argocd.ts';
+import { createNotifier, type NotifierOptions, type Push } from '../../../src/apply/argocd.ts';
 import { Failure } from '../../../src/model/failure.ts';
 import { millis } from '../../../src/model/time.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
+import type { KubeClient } from '../../../src/platform/kube/client.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { fixedRandom, hurryingClock } from '../../support/clock.ts';
 import { until } from '../../support/until.ts';
@@ -90,7 +92,7 @@ describe('a webhook', () => {
 
 describe('telling Argo CD', () => {
   const results: string[] = [];
-  const notifier = (tell: (push: Push) => Promise<void>) => {
+  const notifier = (tell: NotifierOptions['tell']) => {
     results.length = 0;
     return createNotifier({ tell, clock: hurryingClock(), random: fixedRandom(0.5), log: silentLog, onResult: (result) => results.push(result) });
   };
@@ -107,7 +109,7 @@ describe('telling Argo CD', () => {
 
   test('what is refused is not tried again, and the next push is', async () => {
     const told: string[] = [];
-    const { pushed, idle } = notifier(({ commit }) => { told.push(commit); return commit === 'a' ? Promise.reject(new Failure('argocd-refused', 'no')) : Promise.resolve(); });
+    const { pushed, idle } = notifier(({ commit }) => { told.push(commit); return commit === 'a' ? Promise.reject(new Failure('argocd-refused', 'no')) : Promise.resolve(true); });
     pushed(push('a'));
     await idle();
     pushed(push('b'));
@@ -120,7 +122,7 @@ describe('telling Argo CD', () => {
     const told: Push[] = [];
     let open: () => void = () => undefined;
     const gate = new Promise<void>((resolve) => { open = resolve; });
-    const { pushed, idle } = notifier(async (each) => { told.push(each); await gate; });
+    const { pushed, idle } = notifier(async (each) => { told.push(each); await gate; return true; });
     pushed(push('a', null, '1'));
     await until(() => told.length === 1, 'the first is being told');
     pushed(push('b', 'a', '2', '3'));
@@ -134,13 +136,28 @@ describe('telling Argo CD', () => {
     const told: Push[] = [];
     const { pushed, idle } = notifier((each) => {
       told.push(each);
-      if (told.length > 1) return Promise.resolve();
+      if (told.length > 1) return Promise.resolve(true);
       pushed(push('b', 'a', '2'));
       return Promise.reject(unreachable);
     });
     pushed(push('a', null, '1'));
     await idle();
     expect(told).toEqual([push('a', null, '1'), push('b', null, '1', '2')]);
+  });
+
+  test('one that it has not looked at is told again, and what is new does not wait for that', async () => {
+    const told: Push[] = [];
+    const { pushed, idle } = notifier((each, newer) => {
+      told.push(each);
+      if (told.length === 1) return new Promise((resolve) => { newer.addEventListener('abort', () => { resolve(false); }); });
+      return Promise.resolve(told.length > 2);
+    });
+    pushed(push('a', null, '1'));
+    await until(() => told.length === 1, 'it waits for the first to be looked at');
+    pushed(push('b', 'a', '2'));
+    await idle();
+    expect(told).toEqual([push('a', null, '1'), push('b', null, '1', '2'), push('b', null, '1', '2')]);
+    expect(results).toEqual(['retried', 'retried', 'told']);
   });
 });
 
@@ -193,5 +210,57 @@ describe('from push to cluster', () => {
     const progress = createProgress();
     progress.pushed(push('1', null, 'clusters/n/.dory/change.json'), [a, b], millis(0));
     expect(progress.seen({ ...a, sync: 'Synced', commit: '1' }, millis(1))).toEqual([]);
+  });
+});
+
+describe('that Argo CD looked at a commit', () => {
+  const path = 'clusters/n/processors/0a';
+  const client = (commit: () => string): KubeClient => ({
+    get: () => Promise.resolve({ date: null, body: { metadata: { resourceVersion: '1' }, items: [
+      { metadata: { name: 'a', namespace: 'argocd', uid: 'u', resourceVersion: '1' }, spec: { source: { path } }, status: { sync: { status: 'Synced', revision: commit() } } },
+    ] } }),
+    // Each look is a list of its own.
+    lines: () => { throw new Failure('kubernetes-expired', 'no watch here'); },
+    close: () => undefined,
+  });
+  const watched = async (commit: () => string): Promise<Applications> => {
+    const applications = createApplications({
+      client: client(commit), writer: { send: () => Promise.reject(new Error('nothing is written here')) }, clock: systemClock, random: fixedRandom(0), log: silentLog,
+      namespace: 'argocd', label: 'a=b', onChange: () => undefined,
+    });
+    closes.push(() => applications.cache.close());
+    applications.cache.start();
+    await until(() => applications.cache.items.size === 1, 'the Application is known');
+    return applications;
+  };
+  const closes: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const close of closes.splice(0)) await close();
+  });
+  const never = new AbortController().signal;
+
+  test.each(['two', 'of-somebody'])('is seen when it shows it, or one that we never heard of: %s', async (then) => {
+    let shown = 'zero';
+    const { expect: expecting } = await watched(() => shown);
+    const looked = expecting(push('two', 'one', `${path}/x.yaml`))(never);
+    shown = then;
+    expect(await looked).toBe(true);
+  });
+
+  test('is not taken from what it showed before, nor from a commit of ours that is older', async () => {
+    let shown = 'zero';
+    const { expect: expecting, cache } = await watched(() => shown);
+    const over = new AbortController();
+    expecting(push('one', 'zero', `${path}/x.yaml`));
+    const looked = expecting(push('two', 'one', `${path}/x.yaml`))(over.signal);
+    shown = 'one';
+    await until(() => [...cache.items.values()].every(({ commit }) => commit === 'one'), 'the older one is shown');
+    over.abort();
+    expect(await looked).toBe(false);
+  });
+
+  test('is not waited for where no Application is concerned', async () => {
+    const { expect: expecting } = await watched(() => 'zero');
+    expect(await expecting(push('one', 'zero', 'clusters/n/processors/0b/x.yaml'))(never)).toBe(true);
   });
 });
