@@ -68,6 +68,11 @@ const afternoon: readonly Step[] = [
   { words: 'repair epochs', args: ['--dry-run', '--reason', 'look'] },
   { words: 'events' },
   { words: 'events', args: ['--kind', 'maintenance', '--limit', '2'] },
+  { words: 'node power-off-confirmed', args: ['edge-2', '--reason', 'fuse'], code: 1 },
+  { words: 'adopt', code: 1 },
+  { words: 'adopt start', args: ['--reason', 'cutover'], code: 1 },
+  { words: 'adopt back', args: ['00000000-0000-4000-8000-0000000000c1', '--reason', 'r'] },
+  { words: 'adopt back', args: ['nobody', '--reason', 'r'], code: 1 },
 ];
 
 async function live(run: Run): Promise<{ readonly step: string; readonly code: number | null; readonly out: unknown; readonly err: string }[]> {
