@@ -32,6 +32,14 @@ export interface Attempt {
   began: Millis | null;
   /** A CustomResourceDefinition that was applied, and may not be of use yet. */
   applied: { readonly outcome: Outcome; readonly at: Millis } | null;
+  /** Why an answer of an earlier try never came; null if none was lost. */
+  lost: string | null;
+}
+
+/** What is known of an object that is not tried any further, if `otherwise` holds where nothing was done to it. */
+export function leftAs({ action, applied, lost }: Attempt, otherwise: Outcome): Outcome {
+  if (applied !== null) return applied.outcome;
+  return lost === null ? otherwise : { kind: 'unknown', ref: refOf(action), detail: lost };
 }
 
 export interface AttemptOptions {
@@ -106,7 +114,7 @@ async function refused(attempt: Attempt, answer: Answered, path: string | null, 
   const refusal = refusalOf(answer, action.kind === 'apply' ? 'apply' : 'delete', ref);
   if (refusal.reason === 'precondition' && answer.status === 404) return ended({ kind: 'pruned', ref, live: null });
   if (refusal.reason === 'kind-unknown') options.kinds.forget(ref.apiVersion);
-  if (refusal.passing) return againOr(attempt, refusal.retryAfter, options, () => failedBy(action, refusal));
+  if (refusal.passing) return againOr(attempt, refusal.retryAfter, options, failedBy(action, refusal));
   if (refusal.reason === 'immutable' && path !== null) {
     const inTheWay = replaceable(action, options);
     if (inTheWay !== null) return makeRoom(inTheWay, path, options);
@@ -141,16 +149,17 @@ async function look(action: SentAction, { outcome, at }: NonNullable<Attempt['ap
   return ended(failed(action, 'server', `it was applied, and is not established after ${String(establishing.within / 1000)} s: ${why}`, 'soon'));
 }
 
-/** A request without an answer: again in this pass while there is time. */
-function unanswered({ action, ...attempt }: Attempt, answer: Exclude<KubeAnswer, Answered>, options: AttemptOptions): Step<Ending> {
-  return againOr({ action, ...attempt }, null, options, () =>
-    answer.kind === 'unsent' ? failed(action, 'server', `can't be reached: ${answer.why}`, 'soon') : { kind: 'unknown', ref: refOf(action), detail: answer.why });
+function unanswered(attempt: Attempt, answer: Exclude<KubeAnswer, Answered>, options: AttemptOptions): Step<Ending> {
+  if (answer.kind === 'lost') attempt.lost = answer.why;
+  return againOr(attempt, null, options, failed(attempt.action, 'server', `can't be reached: ${answer.why}`, 'soon'));
 }
 
-function againOr({ tries, began }: Attempt, retryAfter: Millis | null, { clock, random }: AttemptOptions, end: () => Outcome): Step<Ending> {
+/** Again in this pass while there is time, else as it is. */
+function againOr(attempt: Attempt, retryAfter: Millis | null, { clock, random }: AttemptOptions, end: Outcome): Step<Ending> {
+  const { tries, began } = attempt;
   const wait = millis(Math.max(retryAfter ?? 0, backoff(pauses, tries, random)));
   const isOver = tries >= mostTries || clock.monotonic() + wait - (began ?? 0) > patience;
-  return isOver ? ended(end(), retryAfter) : { again: wait };
+  return isOver ? ended(leftAs(attempt, end), retryAfter) : { again: wait };
 }
 
 function failedBy(action: SentAction, { reason, detail, retry }: Refusal): Outcome {

@@ -3,7 +3,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { KubeWriter } from '../platform/kube/write.ts';
 import type { Random } from '../platform/random.ts';
 import type { Action, Outcome } from './actions.ts';
-import { tryOnce, type Attempt, type AttemptOptions, type Ending } from './attempt.ts';
+import { leftAs, tryOnce, type Attempt, type AttemptOptions, type Ending } from './attempt.ts';
 import { createKinds } from './kinds.ts';
 import { runInLanes, type Step } from './lanes.ts';
 import { openLine, type Line } from './line.ts';
@@ -75,7 +75,7 @@ interface Run {
 
 async function runStage(actions: readonly SentAction[], run: Run): Promise<void> {
   const { options, line, pace, pass, quarantine, outcomes } = run;
-  const attempts = actions.map((action): Attempt => ({ action, tries: 0, began: null, applied: null }));
+  const attempts = actions.map((action): Attempt => ({ action, tries: 0, began: null, applied: null, lost: null }));
   const left = await runInLanes<Attempt, Ending>(attempts, {
     clock: options.clock, signal: pass.signal, limit: pace.limit, pausedUntil: line.pausedUntil,
     work: (attempt) => work(attempt, run),
@@ -84,7 +84,7 @@ async function runStage(actions: readonly SentAction[], run: Run): Promise<void>
       outcomes.push(outcome);
     },
   });
-  outcomes.push(...left.map(({ action }): Outcome => ({ kind: 'skipped', ref: refOf(action), reason: 'overtaken', detail: 'something newer came before its turn' })));
+  outcomes.push(...left.map((attempt) => leftAs(attempt, { kind: 'skipped', ref: refOf(attempt.action), reason: 'overtaken', detail: 'something newer came before its turn' })));
 }
 
 async function work(attempt: Attempt, { options, line, quarantine, pass }: Run): Promise<Step<Ending>> {
@@ -95,7 +95,7 @@ async function work(attempt: Attempt, { options, line, quarantine, pass }: Run):
   const silence = line.silentFor();
   if (silence > givenUpAfter) {
     const detail = `not sent: nothing was answered for ${String(Math.round(silence / 1000))} s`;
-    return { done: { outcome: { kind: 'failed', ref, reason: 'server', detail, retry: 'soon' }, retryAfter: null } };
+    return { done: { outcome: leftAs(attempt, { kind: 'failed', ref, reason: 'server', detail, retry: 'soon' }), retryAfter: null } };
   }
   return tryOnce(attempt, options);
 }

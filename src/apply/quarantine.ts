@@ -23,9 +23,9 @@ interface Entry {
   readonly detail: string;
 }
 
-/** By how the server is doing, and by what somebody has to do first. `never` is tried once a day: servers learn new fields, too. */
+/** By how the server is doing, which is no object's fault, and by what somebody has to do first. `never` is tried once a day: servers learn new fields, too. */
 const pauses: Readonly<Record<Retry, { readonly first: Millis; readonly longest: Millis }>> = {
-  soon: { first: seconds(1), longest: seconds(30) },
+  soon: { first: seconds(1), longest: seconds(5) },
   later: { first: seconds(5), longest: seconds(300) },
   never: { first: seconds(86_400), longest: seconds(86_400) },
 };

@@ -196,6 +196,17 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
     expect(sent).toBeLessThan(100);
   });
 
+  test('what an overtaken request did whose answer was lost is unknown', async () => {
+    const newer = new AbortController();
+    const { to } = await behind((line) => {
+      if (!line.startsWith('PATCH')) return pass;
+      setTimeout(() => { newer.abort(); }, 100);
+      return { kind: 'lose' };
+    });
+    const lines = told(await to.run(some(1), { signal: newer.signal }));
+    expect(lines).toEqual([expect.stringContaining(' unknown')]);
+  });
+
   test('what is objected to at the last moment is not sent', async () => {
     const to = executor();
     const actions = some(2);

@@ -15,8 +15,8 @@ import type { ControlPlane, Json } from './control-plane.ts';
 export interface TestExecutor {
   readonly executor: Executor;
   /** A pass in which nothing speaks against anything, unless `pass` does. */
-  run(actions: readonly Action[], pass?: Partial<Pass>): Promise<Execution>;
-  close(): void;
+  readonly run: (actions: readonly Action[], pass?: Partial<Pass>) => Promise<Execution>;
+  readonly close: () => void;
 }
 
 export function testExecutor(kubeconfig: string, clock: Clock = systemClock): TestExecutor {
