@@ -32,7 +32,7 @@ export function guardOf(world: World): GuardVerdict {
       : { ...before, ...found };
   }
   const leftPanicAt = before?.leftPanicAt ?? null;
-  const found = fallenIntake(world, nodes) ?? judged(world, before, nodes);
+  const found = fallenIntake(world, unanswered(world, nodes)) ?? judged(world, before, nodes);
   return { ...found, since: before?.state === found.state ? before.since : at, leftPanicAt };
 }
 
@@ -166,10 +166,9 @@ function mostAreLate(snapshot: Snapshot, nodes: readonly BeatingNode[], silence:
 
 /** Null when it is over. Only beats prove that intake is back: that a receiver is up again does not. */
 function stillPanic(world: World, before: RecordedGuard, watched: readonly WatchedNode[]): Finding | null {
-  const { at, intake, policy, approvals } = world.snapshot;
+  const { at, intake, policy } = world.snapshot;
   if (!intake.covered) return { state: 'panic', reason: 'intake-down', evidence: { detail: intake.detail } };
-  const answer = approvals.find(({ subject }) => subject === 'guard');
-  const nodes = answer === undefined ? watched : watched.filter((node) => !wasTroubled(node, answer.at, policy));
+  const nodes = unanswered(world, watched);
   const from = instant(before.since - policy.guard.window);
   const fallen = mostAreLate(world.snapshot, beatingSince(nodes, from, world.snapshot), (beat) => elapsed(beat, at));
   if (fallen !== null) return fallen;
@@ -177,6 +176,12 @@ function stillPanic(world: World, before: RecordedGuard, watched: readonly Watch
   const { state } = classify(failed, watched, policy);
   if (state === 'calm' || state === 'site-out') return null;
   return { state: 'panic', reason: 'guard-panic', evidence: { failed: failed.length, nodes: watched.length, windowMs: policy.guard.window } };
+}
+
+/** Without those that a person had seen who let a freeze end: they don't keep it up, and don't begin it again. */
+function unanswered({ snapshot: { approvals, policy } }: World, nodes: readonly WatchedNode[]): readonly WatchedNode[] {
+  const answer = approvals.find(({ subject }) => subject === 'guard');
+  return answer === undefined ? nodes : nodes.filter((node) => !wasTroubled(node, answer.at, policy));
 }
 
 /** What a person saw who let the guard's freeze end: a node that had failed by then, or was late. */

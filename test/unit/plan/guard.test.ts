@@ -151,6 +151,20 @@ describe('a panic', () => {
     expect(wordOn(world)).toMatchObject({ state: 'calm', since: world.now, leftPanicAt: world.now });
   });
 
+  test('that ended by an approval does not begin again for the same late nodes', () => {
+    const world = worldOf({ a: { nodes: 10, failed: 0 } });
+    for (let i = 0; i < 6; i += 1) silent(world, `a-00${String(i)}`, 25_000);
+    world.guard = recorded(world, 'panic', 5_000);
+    world.approvals.set('guard', { subject: 'guard', by: 'ann', at: world.now, covers: [] });
+    expect(stateOf(world)).toBe('calm');
+    world.guard = recorded(world, 'calm', 0, 0);
+    expect(wordOn(world)).toMatchObject({ state: 'calm', leftPanicAt: world.now });
+    // Those that were in time when it was answered, and are late by now, are another matter.
+    world.approvals.set('guard', { subject: 'guard', by: 'ann', at: instant(world.now - 4_000), covers: [] });
+    for (let i = 6; i < 10; i += 1) silent(world, `a-00${String(i)}`, 21_000);
+    expect(wordOn(world)).toMatchObject({ state: 'panic', evidence: { late: 4, nodes: 4 } });
+  });
+
   test('is answered for what had failed when it was approved, and not for what failed later', () => {
     const world = worldOf({ a: { nodes: 9, failed: 6, ago: 60_000 } });
     world.guard = recorded(world, 'panic', 60_000);
