@@ -91,7 +91,6 @@ export async function readState(pool: Pool): Promise<StateRow> {
   return { revision: Number(row.revision), owner: row.owner, layout: row.layout };
 }
 
-
 /** @throws Error if there is no such revision: callers ask for one that they were told of. */
 export async function readRevision(pool: Pool, revision: RevisionId): Promise<{ readonly revision: RevisionId; readonly trigger: string; readonly decidedAt: Instant }> {
   const { rows } = await pool.query<{ trigger: string; decided_ms: string }>(

@@ -18,6 +18,7 @@ const commands: Readonly<Partial<Record<ReasonCode, Command>>> = {
   'waiting-for-stability': (_name, node) => `dory ack ${node} --reason …`,
   'policy-hold': (name) => `dory policy set processor/${name} --on-failure replace --reason …`,
   'writer-alive-held': (name) => `dory policy set processor/${name} --writer-alive move --reason …`,
+  'state-not-portable': (name) => `dory policy set processor/${name} --state-loss accept --reason …`,
   'paused': () => 'dory resume --reason …',
   'locked': () => 'dory maintenance end …, as `dory maintenance list` names it',
   'guard-frozen': approve('guard'),

@@ -44,6 +44,9 @@ const atHomeReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['first-place
 /** Reasons of a stop that has nothing to do with the node that is left. */
 const stayedReasons: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['home-changed', 'added-again', 'renamed']);
 
+/** Why a home that is well does not take its processor. A taint may go as it came; state that lies elsewhere stays there. */
+const refusals: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['node-tainted', 'state-not-portable']);
+
 const nothing: Verdict = { change: null, hold: null, wakeAt: null };
 
 export function placementOf(world: World, spec: ProcessorSpec, current: Placement | null, former: Retired | null): Verdict {
@@ -269,10 +272,13 @@ function withUpdate(subject: Subject, current: Placement, verdict: Verdict): Ver
   return { ...verdict, change: { kind: 'update', processorId: spec.id, before: current, after, reason: 'spec-changed', evidence, rejected: [] } };
 }
 
-/** Away from home while home comes back: nothing to do yet, and worth saying. */
+/** Away from home while home comes back, or is well and can't take it: nothing to do yet, and worth saying. */
 function waitingToGoHome(subject: Subject, current: Placement, choice: Choice): Verdict {
   const { home, spec } = subject;
-  if (home?.verdict !== 'returning' || isHome(spec.home, current.target)) return nothing;
+  if (isHome(spec.home, current.target)) return nothing;
+  const refused = choice.rejected.find(({ target, reason }) => isHome(spec.home, target) && refusals.has(reason));
+  if (refused !== undefined) return held(subject, choice, { reason: refused.reason, evidence: refused.evidence, needsPerson: refused.reason === 'state-not-portable', wakeAt: null });
+  if (home?.verdict !== 'returning') return nothing;
   return held(subject, choice, { reason: 'waiting-for-stability', evidence: home.evidence, needsPerson: false, wakeAt: home.wakeAt });
 }
 
