@@ -3,8 +3,9 @@ import { defineConfig } from 'vitest/config';
 // Long enough for a machine that does much else: no test is about time.
 const patience = { testTimeout: 60_000, hookTimeout: 60_000 };
 
+/** Modules have no state, so that files can share them: to load cdk8s for each file took more than half of the time. Those with servers don't. */
 const project = (name: string, folder: string) => ({
-  test: { name, include: [`test/${folder}/**/*.test.ts`], environment: 'node' as const, ...patience },
+  test: { name, include: [`test/${folder}/**/*.test.ts`], environment: 'node' as const, isolate: false, ...patience },
 });
 
 export default defineConfig({
@@ -19,6 +20,7 @@ export default defineConfig({
       {
         test: {
           ...project('integration', 'integration').test,
+          isolate: true,
           // One PostgreSQL server for the whole run; a database of its own for each test that asks for one.
           globalSetup: 'test/support/postgres-server.ts',
         },
@@ -26,6 +28,7 @@ export default defineConfig({
       {
         test: {
           ...project('cluster', 'cluster').test,
+          isolate: true,
           globalSetup: ['test/support/postgres-server.ts', 'test/support/control-plane-setup.ts'],
           // A control plane takes both cores of a small machine while it starts.
           fileParallelism: false,
