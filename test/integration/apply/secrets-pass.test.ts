@@ -1,0 +1,95 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Action } from '../../../src/apply/actions.ts';
+import type { Executor } from '../../../src/apply/execute.ts';
+import { markerOf, type LiveSecret } from '../../../src/apply/secrets-live.ts';
+import { createPass } from '../../../src/apply/secrets-pass.ts';
+import { readVersions } from '../../../src/apply/secrets-versions.ts';
+import { Concealed, type Credentials } from '../../../src/model/credentials.ts';
+import type { Fleet } from '../../../src/model/fleet.ts';
+import { millis } from '../../../src/model/time.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
+import { acquire } from '../../../src/platform/leadership.ts';
+import { silentLog } from '../../../src/platform/log.ts';
+import { systemRandom } from '../../../src/platform/random.ts';
+import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
+
+const name = 'dory-sensor-00000000-0000-4000-8000-0000000000f1';
+const fleet = { workloads: [], quarantined: [], processors: [{ namespace: 'plant', workload: 'w', sensor: { env: [{ name: 'P', secret: { key: 'P', name } }] } }] } as unknown as Fleet;
+const unused = (): never => { throw new Error('nobody asks'); };
+
+let database: TestDatabase;
+beforeEach(async () => { database = await testDatabase(); });
+afterEach(() => database.close());
+
+/** One Secret whose copy shows what it is told to; what is sent to it is counted. */
+async function stage() {
+  const [mark, live, sent] = [markerOf(systemRandom), new Map<string, LiveSecret>(), [] as Action[]];
+  let [now, value, fails] = [0, 'old', false];
+  const executor: Executor = {
+    retryAt: () => null,
+    execute: (actions) => {
+      sent.push(...actions);
+      const outcomes = actions.flatMap((action) => (action.kind === 'apply' ? [fails ? { kind: 'unknown' as const, ref: action.desired.ref, detail: 'cut' } : { kind: 'configured' as const, ref: action.desired.ref, live: null }] : []));
+      return Promise.resolve({ outcomes, requests: actions.length });
+    },
+  };
+  const credentials = async function* (): AsyncGenerator<readonly [string, Credentials], void> {
+    yield await Promise.resolve([name, new Map([['P', new Concealed(value)]])] as const);
+  };
+  const pass = createPass({
+    client: { get: unused, lines: unused, close: unused }, writer: { send: unused }, pool: database.pool, credentials, mark, live, executor,
+    clock: { ...systemClock, monotonic: () => millis(now) }, random: systemRandom, log: silentLog, onChange: () => undefined,
+  });
+  const lease = await acquire(database.pool, 'ann');
+  return {
+    sent,
+    shows: (shown: string, version: number, resourceVersion: string) => live.set(`plant/${name}`, { namespace: 'plant', name, uid: 'u', resourceVersion, version, owned: new Map([['P', mark(Buffer.from(shown))]]) }),
+    rotate: (to: string) => { value = to; },
+    fail: (yes: boolean) => { fails = yes; },
+    later: (ms: number) => { now += ms; },
+    look: () => pass(fleet, value, { epoch: lease?.epoch ?? 0, assertLeading: () => Promise.resolve() }),
+  };
+}
+
+const versionOf = async () => (await readVersions(database.pool)).get(name);
+
+test('what was written a moment ago, and is not seen yet, is not written again under another version', async () => {
+  const { shows, rotate, look, sent } = await stage();
+  shows('old', 1, '1');
+  expect(await look()).toEqual({ raised: false, failed: false, waiting: false });
+  rotate('new');
+  expect(await look()).toEqual({ raised: true, failed: false, waiting: false });
+  expect(await look()).toEqual({ raised: false, failed: false, waiting: true });
+  expect(sent).toHaveLength(1);
+  shows('new', 2, '2');
+  expect(await look()).toEqual({ raised: false, failed: false, waiting: false });
+  expect(await versionOf()).toEqual({ version: 2, begun: 2 });
+});
+
+test('a write of which nobody knows the end raises no version that manifests show, until the cluster shows it', async () => {
+  const { shows, rotate, look, fail } = await stage();
+  shows('old', 1, '1');
+  rotate('new');
+  fail(true);
+  expect(await look()).toMatchObject({ raised: false, failed: true });
+  expect(await versionOf()).toEqual({ version: 1, begun: 2 });
+  shows('new', 2, '2');
+  expect(await look()).toMatchObject({ raised: true, failed: false });
+  expect(await versionOf()).toEqual({ version: 2, begun: 2 });
+});
+
+test('somebody who keeps changing a Secret is met once a minute', async () => {
+  const { shows, look, sent, later } = await stage();
+  const steal = (live: ReturnType<typeof shows>) => (live.get(`plant/${name}`)?.owned as Map<string, string>).clear();
+  steal(shows('old', 1, '1'));
+  await look();
+  expect(sent).toHaveLength(1);
+  steal(shows('old', 1, '2'));
+  expect(await look()).toEqual({ raised: false, failed: false, waiting: true });
+  later(59_000);
+  await look();
+  expect(sent).toHaveLength(1);
+  later(1_000);
+  await look();
+  expect(sent).toHaveLength(2);
+});
