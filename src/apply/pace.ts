@@ -17,7 +17,7 @@ export interface Pace {
 }
 
 /** So few make no queue of note: what a request takes then is what the server needs, whatever it was before. For being slow alone they don't get fewer. */
-const few = 8;
+const few = 16;
 /** The server has other clients, too. */
 const most = 64;
 /** Times what the server needs: the rest is a queue of our own making. */

@@ -54,7 +54,7 @@ describe('the pace', () => {
     for (let round = 0; round < 10; round += 1) {
       for (let n = 0; n < 8; n += 1) pace.answered({ began: millis(round), took: millis(n === 0 ? 5_000 : 10), beside: 0 });
     }
-    expect(pace.limit()).toBe(8);
+    expect(pace.limit()).toBe(16);
   });
 
   test('steps down when everything takes long', () => {
@@ -77,7 +77,7 @@ describe('the pace', () => {
       for (let n = 0; n < together; n += 1) pace.answered({ began: millis(now), took: millis(100), beside: n });
       least = Math.min(least, pace.limit());
     }
-    expect(least).toBe(8);
+    expect(least).toBe(16);
     expect(pace.limit()).toBeGreaterThan(32);
   });
 });
