@@ -35,7 +35,7 @@ const accessFiles = ['orchestrator-access.yaml', 'processor-access-default.yaml'
 /** What the program may do beyond the running system's rules, as its manifests say it. */
 const beyond = ['ssa', 'argocd'].flatMap((apply) => accessFiles.flatMap((name) => parseAllDocuments(systemFiles(propsWith(apply), []).get(name) ?? '').map((document) => document.toJS() as Role)))
   .filter(({ kind, metadata }) => kind.endsWith('Role') && metadata.annotations?.['dory.io/why'] !== undefined);
-const granted = new Map(beyond.flatMap((role) => role.rules.flatMap(({ resources, verbs }) => resources.flatMap((resource) => verbs.map((verb) => [`${resource} ${verb}`, role] as const)))));
+const granted = new Map<string, Role>(beyond.flatMap((role) => role.rules.flatMap(({ resources, verbs }) => resources.flatMap((resource) => verbs.map((verb) => [`${resource} ${verb}`, role] as const)))));
 
 describe.skipIf(typeof programs === 'string')('each right beyond those of the running system', () => {
   let server: ControlPlane;
