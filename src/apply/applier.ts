@@ -30,7 +30,7 @@ export interface Applier {
   changed(before: LiveObject | null, after: LiveObject | null): boolean;
 }
 
-export interface PassOptions {
+interface PassOptions {
   /** Nothing is written, neither to the cluster nor to the database; the server says what it would answer. */
   readonly dryRun: boolean;
   readonly adopt: boolean;

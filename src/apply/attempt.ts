@@ -14,7 +14,7 @@ import { refusalOf, type Refusal } from './refusal.ts';
 import { refOf, type SentAction } from './stages.ts';
 
 /** Why it is not sent after all. */
-export interface Objection {
+interface Objection {
   readonly reason: SkipReason;
   readonly detail: string;
 }

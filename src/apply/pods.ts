@@ -39,7 +39,7 @@ const podSchema = z.object({
 });
 const listSchema = z.object({ metadata: z.object({ continue: z.string().optional() }), items: z.array(podSchema).nullable() });
 
-export function podPath({ namespace, name }: Pick<PodRef, 'namespace' | 'name'>): string {
+function podPath({ namespace, name }: Pick<PodRef, 'namespace' | 'name'>): string {
   return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
 }
 

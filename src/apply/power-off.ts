@@ -17,7 +17,7 @@ export interface PowerOffOptions extends PodCalls {
 }
 
 /** As Kubernetes' documentation of non-graceful node shutdown has it. */
-export const outOfService = { key: 'node.kubernetes.io/out-of-service', value: 'nodeshutdown', effect: 'NoExecute' } as const;
+const outOfService = { key: 'node.kubernetes.io/out-of-service', value: 'nodeshutdown', effect: 'NoExecute' } as const;
 
 interface PowerOff {
   readonly id: string;

@@ -21,7 +21,7 @@ export interface SecretReport {
  * `not-ours`: one of that name lacks our label. `newer`: another database wrote it. `unused`: ours, and nothing needs it any more.
  * The others as `SecretState`.
  */
-export type ReportedState = SecretState | 'not-ours' | 'newer' | 'unused';
+type ReportedState = SecretState | 'not-ours' | 'newer' | 'unused';
 
 /** What is needed, and how it is; sorted by namespace, then name; at the end what is unused. @throws Failure `kubernetes-*` */
 export async function reportSecrets(view: Omit<SecretsView, 'live'>, cluster: { readonly client: KubeClient; readonly mark: Marker } | null): Promise<readonly SecretReport[]> {

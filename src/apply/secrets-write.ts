@@ -28,7 +28,7 @@ export interface FilledWrite extends SecretWrite {
 /** How a Secret ended; nothing of its content is in it. */
 export type SecretOutcome = Exclude<Outcome, { live: unknown }> | { readonly kind: 'created' | 'configured' | 'unchanged' | 'pruned'; readonly ref: ObjectRef };
 
-export const refOfSecret = ({ namespace, name }: { readonly namespace: string; readonly name: string }): ObjectRef => ({ apiVersion: 'v1', kind: 'Secret', namespace, name });
+const refOfSecret = ({ namespace, name }: { readonly namespace: string; readonly name: string }): ObjectRef => ({ apiVersion: 'v1', kind: 'Secret', namespace, name });
 
 /** One outcome for each. A Secret of that name without our label is somebody else's, and stays as it is. */
 export async function writeSecrets(to: SecretsWriter, writes: readonly FilledWrite[]): Promise<readonly SecretOutcome[]> {

@@ -6,7 +6,7 @@ import { recordOnce } from './record.ts';
 import { fateOf, type Fate } from './stuck-pods.ts';
 
 /** A pod of ours that no StatefulSet wants any more, as the watch shows it. */
-export interface Orphan extends PodRef {
+interface Orphan extends PodRef {
   readonly processorId: string;
   readonly epoch: number;
 }

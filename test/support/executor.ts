@@ -29,7 +29,7 @@ export function testExecutor(kubeconfig: string, clock: Clock = systemClock): Te
   };
 }
 
-export function openPass(): Pass {
+function openPass(): Pass {
   return { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, mayRecreate: () => false, dryRun: false };
 }
 

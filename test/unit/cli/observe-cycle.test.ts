@@ -54,7 +54,7 @@ test('a push tells how long its decisions and its signals waited', async () => {
   const metrics = createMetrics();
   const base = fleetOf({ 'edge-1': 1 });
   const ago = (s: number): Snapshot['at'] => after(base.at, seconds(0 - s));
-  observeCycle(metrics, base.at, reportOf(base, { kind: 'pushed', commit: 'c', files: 1, revision: 1 as RevisionId, waited: [ago(2)], detected: [ago(3)] }));
+  observeCycle(metrics, base.at, reportOf(base, { kind: 'pushed', commit: 'c', before: null, files: 1, revision: 1 as RevisionId, waited: [ago(2)], detected: [ago(3)] }));
   expect(await values(metrics)).toMatchObject({ dory_commit_seconds_sum: 2, dory_commit_seconds_count: 1, dory_detection_commit_seconds_sum: 3, dory_detection_commit_seconds_count: 1 });
 });
 
