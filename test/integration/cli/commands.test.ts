@@ -138,7 +138,7 @@ describe('history', () => {
   it('shows the newest changes of all, no more than asked for', async () => {
     expect(await read()).toHaveLength(26);
     expect(await read('--limit', '3')).toHaveLength(3);
-    expect((await shop.here('history', '--limit', '1', '-o', 'wide')).out).toMatch(/^REVISION +SINCE +PROCESSOR +EVENT +TARGET +EPOCH +COMMIT +REASON +CYCLE +WHY\n/);
+    expect((await shop.here('history', '--limit', '1', '-o', 'wide')).out).toMatch(/^REVISION +SINCE +PROCESSOR +EVENT +TARGET +EPOCH +COMMIT +LIVE AFTER +REASON +CYCLE +WHY\n/);
   });
 });
 

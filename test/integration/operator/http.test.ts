@@ -246,7 +246,11 @@ test('the description is served', async () => {
   expect(body).toEqual(JSON.parse(JSON.stringify(openApiDocument(operations, edgePaths))));
 });
 
-test.each(operations.filter(({ method }) => method === 'GET').map((operation) => [operation.name, operation] as const))('%s answers what its schema says', async (name, { path, output }) => {
+test('what can be asked of a cluster only is refused where there is none', async () => {
+  expect(await ask('GET', '/api/v1/adoption', { token: ada })).toMatchObject({ status: 409, body: { code: 'conflict' } });
+});
+
+test.each(operations.filter(({ name, method }) => method === 'GET' && name !== 'adopt').map((operation) => [operation.name, operation] as const))('%s answers what its schema says', async (name, { path, output }) => {
   const asked: Readonly<Record<string, string>> = { explain: '?subject=edge-1', simulate: '?fail=edge-1', drill: '?fail=edge-1' };
   const { status, body } = await ask('GET', `${path}${asked[name] ?? ''}`, { token: ada });
   expect(status).toBe(200);
