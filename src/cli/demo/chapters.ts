@@ -7,7 +7,7 @@ import { createGit } from '../../platform/git.ts';
 import { millis, seconds } from '../../model/time.ts';
 import { countKinds } from '../tell.ts';
 import { managedNode, type DemoCluster } from './cluster.ts';
-import type { Narrator, Reports } from './story.ts';
+import { stuck, type Narrator, type Reports } from './story.ts';
 
 /** What the story is told on. */
 export interface Stage {
@@ -149,7 +149,7 @@ function tellHolds(narrator: Narrator, { planned }: CycleReport): void {
   narrator.fact('holds', { holds: planned.holds });
 }
 
-/** Waits until each placement's pod runs where it should, but for those that a dead node holds. */
+/** Waits until each placement's pod runs where it should, but for those that a dead node holds. @throws Failure `demo-stuck` */
 async function allRun({ cluster, pool, clock, signal }: Stage): Promise<void> {
   const { rows } = await pool.query<{ processor_id: string; epoch: string; node: string | null }>(
     `select processor_id, epoch, target_node_name as node from dory.placements where phase = 'active'`,
@@ -160,7 +160,10 @@ async function allRun({ cluster, pool, clock, signal }: Stage): Promise<void> {
     const running = new Set(nodes.flatMap(({ name, pods }) => pods.map(({ processorId, epoch }) => `${name} ${processorId} ${String(epoch)}`)));
     return rows.some(({ processor_id: id, epoch, node }) => alive.has(node ?? managedNode) && !running.has(`${node ?? managedNode} ${id} ${epoch}`));
   };
-  for (let tries = 0; missing() && tries < podTries; tries++) await clock.sleep(podPause, signal);
+  for (let tries = 0; missing(); tries++) {
+    if (tries === podTries) throw stuck('the pods that were committed');
+    await clock.sleep(podPause, signal);
+  }
 }
 
 /** Agents start pods as soon as they are told; this is for machines that are busy. */

@@ -67,7 +67,7 @@ async function install(server: ControlPlane, programs: ControlPlanePrograms, { f
   for (const name of new Set([defaultSystemProps.namespace, ...namespaces])) {
     if (name !== 'default') await server.send('POST', '/api/v1/namespaces', { metadata: { name } });
   }
-  const access = systemFiles(defaultSystemProps, []).get('orchestrator-access.yaml') ?? '';
+  const access = systemFiles({ ...defaultSystemProps, apply: 'ssa' }, []).get('orchestrator-access.yaml') ?? '';
   const file = join(folder, 'access.yaml');
   await writeFile(file, [access, ...processorSupportFiles([...namespaces].sort()).values()].join('\n---\n'));
   await execute(programs.kubectl, ['--kubeconfig', server.kubeconfig, '--cache-dir', join(folder, 'kubectl'), 'apply', '-f', file]);

@@ -57,13 +57,18 @@ export class Reports {
     const late = new AbortController();
     const found = new Promise<CycleReport>((resolve) => { this.#waiting.push({ accepts, resolve }); });
     const expired = clock.sleep(patience, AbortSignal.any([signal, late.signal])).then(() => {
-      throw new Failure('demo-stuck', `The demo waited ${String(patience / 1000)} s for ${what}, and it did not come.`, { mend: 'Please report this with the output of `dory demo --log-level debug`.' });
+      throw stuck(what);
     });
     const first = Promise.race([found, expired]).finally(() => { late.abort(); });
     // Several are awaited one after the other; one that is given up meanwhile is nobody's loss.
     for (const promise of [first, expired]) promise.catch(() => undefined);
     return first;
   }
+}
+
+/** What was waited for did not come. */
+export function stuck(what: string): Failure {
+  return new Failure('demo-stuck', `The demo waited in vain for ${what}.`, { mend: 'Please report this with the output of `dory demo --log-level debug`.' });
 }
 
 /** Several times what any step takes on a slow machine. */
