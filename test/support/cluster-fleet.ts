@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { defaultSystemProps, systemFiles, type SystemProps } from '../../charts-ts/system/index.ts';
+import { ownKubeconfig as writeOwnKubeconfig } from '../../src/cli/demo/kubernetes.ts';
 import { createCluster, type Cluster } from '../../src/observe/cluster.ts';
 import { seconds, type Millis } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
@@ -10,6 +11,8 @@ import { createKubeClient } from '../../src/platform/kube/client.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import type { ControlPlane, Json } from './control-plane.ts';
+
+export { addNode, setKubelet } from '../../src/cli/demo/kubernetes.ts';
 
 /** Our own manifests of access, as an installation has them. */
 export async function installAccess(cluster: ControlPlane, props: SystemProps = defaultSystemProps): Promise<void> {
@@ -23,11 +26,8 @@ export async function installAccess(cluster: ControlPlane, props: SystemProps = 
 }
 
 /** A kubeconfig with exactly the rights of the program's own ServiceAccount. */
-export async function ownKubeconfig(cluster: ControlPlane, server = cluster.url): Promise<string> {
-  const { status } = (await cluster.send('POST', '/api/v1/namespaces/dory-system/serviceaccounts/dory-orchestrator/token', { spec: { expirationSeconds: 3600 } })) as { status: { token: string } };
-  const file = join(cluster.folder, `own-${systemRandom.hex(4)}.kubeconfig`);
-  await cluster.writeKubeconfig(file, { token: status.token, server });
-  return file;
+export function ownKubeconfig(cluster: ControlPlane, server = cluster.url): Promise<string> {
+  return writeOwnKubeconfig(cluster, join(cluster.folder, `own-${systemRandom.hex(4)}.kubeconfig`), server);
 }
 
 /** As the program watches it; to be started and closed. */
@@ -41,15 +41,6 @@ export function watchedCluster(kubeconfig: string, on: { readonly change?: () =>
     onMember: on.member ?? (() => undefined),
     onHealth: on.health ?? (() => undefined),
   });
-}
-
-/** A node whose kubelet is played by kwok for as long as it is `alive`. */
-export async function addNode(cluster: ControlPlane, name: string, labels: Readonly<Record<string, string>>, status: Json = {}): Promise<void> {
-  await cluster.send('POST', '/api/v1/nodes', { metadata: { name, labels: { 'kubernetes.io/hostname': name, kubelet: 'alive', ...labels } }, status });
-}
-
-export function setKubelet(cluster: ControlPlane, name: string, alive: boolean): Promise<Json> {
-  return cluster.send('PATCH', `/api/v1/nodes/${name}`, { metadata: { labels: { kubelet: alive ? 'alive' : null } } });
 }
 
 /** What a GitOps tool does: the processors' manifests of the repository's head, applied; what is not in it any more, deleted. */

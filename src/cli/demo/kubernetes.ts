@@ -13,7 +13,7 @@ import type { Log } from '../../platform/log.ts';
 import type { Random } from '../../platform/random.ts';
 import { managedNode } from './cluster.ts';
 import { findControlPlane, type ControlPlanePrograms } from './control-plane-programs.ts';
-import { startControlPlane, type ControlPlane } from './control-plane.ts';
+import { startControlPlane, type ControlPlane, type Json } from './control-plane.ts';
 import type { DesiredPod } from './manifests.ts';
 
 const execute = promisify(execFile);
@@ -54,7 +54,7 @@ export async function startDemoKubernetes(options: DemoKubernetesOptions): Promi
   const server = await startControlPlane({ programs: found.programs, folder, with: ['controllers', 'scheduler', 'nodes'], clock, random });
   try {
     await install(server, found.programs, options);
-    const kubeconfig = await ownKubeconfig(server, folder);
+    const kubeconfig = await ownKubeconfig(server, join(folder, 'own.kubeconfig'));
     return { kubeconfig, follow: (signal, onPods) => follow(options, server.kubeconfig, signal, onPods), setKubelet: (node, alive) => setKubelet(server, node, alive), stop: server.stop };
   } catch (error) {
     await server.stop();
@@ -71,23 +71,25 @@ async function install(server: ControlPlane, programs: ControlPlanePrograms, { f
   const file = join(folder, 'access.yaml');
   await writeFile(file, [access, ...processorSupportFiles([...namespaces].sort()).values()].join('\n---\n'));
   await execute(programs.kubectl, ['--kubeconfig', server.kubeconfig, '--cache-dir', join(folder, 'kubectl'), 'apply', '-f', file]);
-  await Promise.all([...nodes.map((name) => addNode(server, name, { 'node-type': 'edge' })), addNode(server, managedNode, { 'workload-type': 'application' })]);
-}
-
-async function addNode(server: ControlPlane, name: string, labels: Readonly<Record<string, string>>): Promise<void> {
   const room = { cpu: '64', memory: '256Gi', pods: '500', 'nvidia.com/gpu': '4' };
-  await server.send('POST', '/api/v1/nodes', { metadata: { name, labels: { 'kubernetes.io/hostname': name, kubelet: 'alive', ...labels } }, status: { capacity: room, allocatable: room } });
+  const status = { capacity: room, allocatable: room };
+  await Promise.all([...nodes.map((name) => addNode(server, name, { 'node-type': 'edge' }, status)), addNode(server, managedNode, { 'workload-type': 'application' }, status)]);
 }
 
-async function setKubelet(server: ControlPlane, name: string, alive: boolean): Promise<void> {
+/** A node whose kubelet is played by kwok for as long as it is `alive`. */
+export async function addNode(server: Pick<ControlPlane, 'send'>, name: string, labels: Readonly<Record<string, string>>, status: Json = {}): Promise<void> {
+  await server.send('POST', '/api/v1/nodes', { metadata: { name, labels: { 'kubernetes.io/hostname': name, kubelet: 'alive', ...labels } }, status });
+}
+
+export async function setKubelet(server: Pick<ControlPlane, 'send'>, name: string, alive: boolean): Promise<void> {
   await server.send('PATCH', `/api/v1/nodes/${name}`, { metadata: { labels: { kubelet: alive ? 'alive' : null } } });
 }
 
-async function ownKubeconfig(server: ControlPlane, folder: string): Promise<string> {
+/** Writes a kubeconfig with exactly the rights of the program's own ServiceAccount, for the server or for another address of it. */
+export async function ownKubeconfig(server: Pick<ControlPlane, 'send' | 'url' | 'writeKubeconfig'>, file: string, address = server.url): Promise<string> {
   const answer = await server.send('POST', `/api/v1/namespaces/${defaultSystemProps.namespace}/serviceaccounts/dory-orchestrator/token`, { spec: { expirationSeconds: 3600 } });
   const { token } = answer['status'] as { readonly token: string };
-  const file = join(folder, 'own.kubeconfig');
-  await server.writeKubeconfig(file, { token });
+  await server.writeKubeconfig(file, { token, server: address });
   return file;
 }
 
