@@ -10,7 +10,7 @@ import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient } from '../../src/platform/kube/client.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
-import type { ControlPlane, Json } from './control-plane.ts';
+import type { ControlPlane } from './control-plane.ts';
 
 export { addNode, setKubelet } from '../../src/cli/demo/kubernetes.ts';
 
