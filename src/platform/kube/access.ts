@@ -2,8 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent, type RequestOptions } from 'node:https';
 import { delimiter } from 'node:path';
-import { KubeConfig } from '@kubernetes/client-node';
+import { KubeConfig, type Cluster } from '@kubernetes/client-node';
 import { Failure } from '../../model/failure.ts';
+import { seconds, type Millis } from '../../model/time.ts';
+import { systemClock, type Clock } from '../clock.ts';
 
 /** Where the address and the credentials of a cluster are found. */
 export type KubeSource =
@@ -34,33 +36,51 @@ interface Pool {
   readonly agent: HttpAgent;
 }
 
-export function createAccess(source: KubeSource): KubeAccess {
-  let config: KubeConfig | null = null;
+/** To make TLS options reads certificates and asks for a token: that is not done anew for each of a thousand requests. */
+const goodFor = seconds(1);
+
+export function createAccess(source: KubeSource, clock: Pick<Clock, 'monotonic'> = systemClock): KubeAccess {
+  let config: Promise<KubeConfig> | null = null;
   let pool: Pool | null = null;
-  return {
-    connect: async () => {
-      const options: RequestOptions = {};
-      try {
-        config ??= await load(source);
-        await config.applyToHTTPSOptions(options);
-      } catch (cause) {
-        config = null;
-        throw unusable(source, cause);
-      }
-      const cluster = config.getCurrentCluster();
-      if (cluster === null) throw unusable(source, new Error('its current context names no cluster'));
-      const renewed = keepPool(pool, cluster, options);
+  let latest: { readonly at: Millis; readonly connection: Promise<KubeConnection> } | null = null;
+  const open = async (): Promise<KubeConnection> => {
+    // What is read here stays what it is, although `renew` may be called meanwhile.
+    const reading = (config ??= load(source));
+    const options: RequestOptions = {};
+    try {
+      const read = await reading;
+      await read.applyToHTTPSOptions(options);
+      const cluster = read.getCurrentCluster();
+      if (cluster === null) throw new Error('its current context names no cluster');
       // Those of the pool before end by themselves: a request lasts seconds, and no server keeps an idle connection for long.
-      pool = renewed;
-      return { url: cluster.server, agent: renewed.agent, headers: headersOf(options) };
+      pool = keepPool(pool, cluster, options);
+      return { url: cluster.server, agent: pool.agent, headers: headersOf(options) };
+    } catch (cause) {
+      if (config === reading) config = null;
+      throw unusable(source, cause);
+    }
+  };
+  const forget = (): void => { latest = null; };
+  return {
+    connect: () => {
+      const now = clock.monotonic();
+      if (latest === null || now - latest.at > goodFor) {
+        const connection = open();
+        latest = { at: now, connection };
+        connection.catch(forget);
+      }
+      return latest.connection;
     },
-    renew: () => { config = null; },
+    renew: () => {
+      config = null;
+      forget();
+    },
     close: () => pool?.agent.destroy(),
   };
 }
 
 /** The same connections for as long as what they were made with is the same. */
-function keepPool(pool: Pool | null, cluster: NonNullable<ReturnType<KubeConfig['getCurrentCluster']>>, options: RequestOptions): Pool {
+function keepPool(pool: Pool | null, cluster: Cluster, options: RequestOptions): Pool {
   const { ca, cert, key, servername, rejectUnauthorized } = options;
   const made = JSON.stringify([cluster.server, cluster.proxyUrl, servername, rejectUnauthorized, ...[ca, cert, key].map(String)]);
   if (pool?.key === made) return pool;
