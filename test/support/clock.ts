@@ -20,6 +20,7 @@ export function manualClock(): ManualClock {
     sleep: (span, signal) =>
       new Promise((resolve, reject) => {
         const wake = (): void => {
+          signal?.removeEventListener('abort', abort);
           resolve();
         };
         const sleeper = { until: time + span, wake };

@@ -15,8 +15,9 @@ import { refusal, type KubeClient } from './client.ts';
  * knows less than we have seen, all is listed again, and what changed is told as changes.
  *
  * A quiet stream and a dead one look alike. So each watch is asked to end after a few seconds: the server then sends a bookmark
- * before the end, and the end itself, both of which are signs of life; and before each watch a list of one object is read, which
- * the server answers from its store and not from memory. `aliveAt` is the last such sign.
+ * before the end, and the end itself in its time, both of which are signs of life; and before each watch a list of one object is
+ * read, which the server answers from its store and not from memory. A watch that was accepted is a sign, too, unless the last
+ * one was silent for longer than one that is alive can be. `aliveAt` is the last such sign.
  */
 export interface KubeCache<T> {
   /** By `namespace/name`, or by name. */
@@ -45,7 +46,7 @@ export interface KubeCacheOptions<T> {
   readonly signEvery: Millis;
   /** What it throws is logged, and ends nothing. */
   readonly onChange: (before: T | null, after: T | null) => void;
-  /** The copy is up to date, or it can't be kept so; told when it changes. */
+  /** The copy is up to date, or it can't be kept so; told when it changes. What it throws is logged as well. */
   readonly onState: (up: boolean) => void;
 }
 
@@ -82,7 +83,7 @@ const failuresToTell = 2;
 
 export function createKubeCache<T>(options: KubeCacheOptions<T>): KubeCache<T> {
   const closing = new AbortController();
-  const state: State<T> = { items: new Map(), version: null, aliveAt: null, failures: 0, up: null };
+  const state: State<T> = { items: new Map(), version: null, aliveAt: null, failures: 0, mute: false, up: null };
   let done = Promise.resolve();
   return {
     items: state.items,
@@ -100,8 +101,10 @@ interface State<T> {
   /** From here the next watch goes on; null: everything has to be listed. */
   version: string | null;
   aliveAt: Millis | null;
-  /** In a row. */
+  /** In a row: a list is no success as long as no watch goes on from it. */
   failures: number;
+  /** The last watch said nothing when it had to: as long as no line comes, that one is accepted proves nothing. */
+  mute: boolean;
   up: boolean | null;
 }
 
@@ -127,22 +130,23 @@ function isOver(signal: AbortSignal): boolean {
   return signal.aborted;
 }
 
-function failed<T>({ log, path, onState }: KubeCacheOptions<T>, state: State<T>, error: unknown): void {
+function failed<T>(options: KubeCacheOptions<T>, state: State<T>, error: unknown): void {
+  const { log, path, onState } = options;
   if (error instanceof Failure && error.code === 'kubernetes-expired') state.version = null;
   state.failures += 1;
   if (state.failures < failuresToTell || state.up === false) return;
   state.up = false;
   log.warn({ err: error, path }, 'the cluster can\'t be watched');
-  onState(false);
+  guarded(options, () => { onState(false); });
 }
 
-function alive<T>({ clock, log, path, onState }: KubeCacheOptions<T>, state: State<T>): void {
+function alive<T>(options: KubeCacheOptions<T>, state: State<T>): void {
+  const { clock, log, path, onState } = options;
   state.aliveAt = clock.monotonic();
-  state.failures = 0;
   if (state.up === true) return;
   state.up = true;
   log.info({ path, objects: state.items.size }, 'watching the cluster');
-  onState(true);
+  guarded(options, () => { onState(true); });
 }
 
 /** The version to watch from. Asks the server's store, not its memory, and lists everything where that is the only way to be sure. */
@@ -187,18 +191,30 @@ async function follow<T>(options: KubeCacheOptions<T>, state: State<T>, version:
   const query = { watch: 'true', allowWatchBookmarks: 'true', resourceVersion: version, timeoutSeconds: String(watchFor / 1000), labelSelector };
   const accept = metadataOnly ? { accept: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1' } : {};
   const over = new AbortController();
+  const begun = clock.monotonic();
+  const works = (): void => {
+    state.failures = 0;
+    alive(options, state);
+  };
   // A version that the server has forgotten is refused at once, although the watch was opened: what is not refused by then is alive.
   const accepted = (): void => {
-    clock.sleep(acceptance, AbortSignal.any([signal, over.signal])).then(() => { alive(options, state); }, () => undefined);
+    clock.sleep(acceptance, AbortSignal.any([signal, over.signal])).then(() => { if (!state.mute) works(); }, () => undefined);
   };
+  let isSilent = true;
+  let hasEnded = false;
   try {
     for await (const line of client.lines(path, query, { signal, silence: millis(watchFor + slowness), onOpen: accepted, ...accept })) {
       take(options, state, eventSchema.parse(parseJson(line)));
-      alive(options, state);
+      isSilent = false;
+      state.mute = false;
+      works();
     }
-    alive(options, state);
+    hasEnded = true;
+    // Whatever stands before a server may end a watch earlier, and say nothing of what it holds back.
+    if (clock.monotonic() - begun >= signEvery) works();
   } finally {
     over.abort();
+    if (isSilent && !hasEnded && clock.monotonic() - begun > watchFor) state.mute = true;
   }
 }
 
@@ -235,9 +251,14 @@ function remove<T>(options: KubeCacheOptions<T>, state: State<T>, key: string): 
   tell(options, before, null);
 }
 
-function tell<T>({ onChange, log, path }: KubeCacheOptions<T>, before: T | null, after: T | null): void {
+function tell<T>(options: KubeCacheOptions<T>, before: T | null, after: T | null): void {
+  guarded(options, () => { options.onChange(before, after); });
+}
+
+/** Who is told must not end the watch by what it does. */
+function guarded<T>({ log, path }: KubeCacheOptions<T>, told: () => void): void {
   try {
-    onChange(before, after);
+    told();
   } catch (error) {
     log.error({ err: error, path }, 'a change of the cluster could not be handled');
   }
