@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
+import { Failure } from '../model/failure.ts';
 import type { ReasonCode } from '../model/reasons.ts';
-import type { LiveProcessor } from '../model/rollout.ts';
+import type { LiveProcessor, RolloutPolicy } from '../model/rollout.ts';
 import { millis, seconds, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import { assertLeader, type Lease } from '../platform/leadership.ts';
@@ -10,7 +11,7 @@ import { databaseFailure } from '../platform/pg-failure.ts';
 import { inBatches, inTransaction } from '../platform/pg.ts';
 import { judge } from './health.ts';
 import { changeOf, type HealthChange, type HealthRow } from './health-rows.ts';
-import { beginRollouts, holdRows, podColumns, readHealthRows, settle, unsettledRevisions, writeHealth, type PodColumns } from './health-sql.ts';
+import { beginRollouts, forgetRemoved, hasRemoved, holdRows, podColumns, readHealthRows, settle, unsettledRevisions, writeHealth, type PodColumns } from './health-sql.ts';
 
 /**
  * What the cluster shows of roll-outs, told to the database: `processors`, `dory.rollouts`, events, and when each revision was live.
@@ -33,6 +34,7 @@ export interface FeedbackOptions {
   /** What the cluster shows of a processor; null: it is not known. */
   readonly live: (processorId: string) => LiveProcessor | null;
   readonly lease: () => Lease | null;
+  readonly policy: RolloutPolicy;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Pick<Metrics, 'podCreationErrors' | 'liveSeconds'>;
@@ -51,7 +53,7 @@ const batchSize = 2_000;
 /** More lines about one batch than this are one that counts them. */
 const mostLines = 20;
 /** Failures that are of a pod's creation, as the metric's name has it; the others come after it, or before there is a pod to create. */
-const ofCreation: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['image-pull', 'container-error', 'unschedulable', 'quota-exceeded', 'pod-refused']);
+const ofCreation: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['image-pull', 'container-error', 'unschedulable', 'quota-exceeded', 'pod-refused', 'pod-not-started']);
 
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -99,13 +101,22 @@ export function createFeedback(options: FeedbackOptions): Feedback {
         try {
           await round(options, state);
         } catch (error) {
-          log.warn({ err: databaseFailure(error) }, 'what the cluster shows could not be recorded; it is tried again');
+          tellFailure(log, databaseFailure(error));
+          // A column may have come or gone.
+          state.columns = null;
           await clock.sleep(pauseAfterFailure, signal).catch(() => undefined);
         }
         await sleep(signal);
       }
     },
   };
+}
+
+function tellFailure(log: Log, error: unknown): void {
+  const code = error instanceof Failure ? error.code : null;
+  // Another instance leads by now: that is told where it is decided.
+  if (code === 'not-leader') return;
+  log[code === null ? 'error' : 'warn']({ err: error }, 'what the cluster shows could not be recorded; it is tried again');
 }
 
 /** What the cluster shows now is not known. Once it is, each of its objects touches its processor. */
@@ -122,8 +133,8 @@ async function round(options: FeedbackOptions, state: State): Promise<void> {
   }
   if (isBlind(options)) return;
   const now = clock.monotonic();
+  state.columns ??= await podColumns(pool);
   if (state.epoch !== held.epoch || now - state.lookedAtAll >= lookAtAllEvery) {
-    state.columns ??= await podColumns(pool);
     if (state.epoch === null) await beginRollouts(pool);
     await lookAtAll(options, state, held);
     state.epoch = held.epoch;
@@ -141,6 +152,12 @@ async function lookAtAll(options: FeedbackOptions, state: State, lease: Lease): 
     await record(options, state, lease, rows);
     after = rows.length < batchSize ? null : (rows.at(-1)?.processorId ?? null);
   } while (after !== null);
+  if (await hasRemoved(options.pool)) {
+    await inTransaction(options.pool, { isolation: 'read committed' }, async (client) => {
+      await assertLeader(client, lease.epoch);
+      await forgetRemoved(client);
+    });
+  }
   state.settle = true;
 }
 
@@ -183,7 +200,7 @@ async function record(options: FeedbackOptions, state: State, lease: Lease, rows
   if (written.changes.some(({ rollout }) => rollout?.state === 'live')) state.settle = true;
 }
 
-function changesOf({ live, clock }: FeedbackOptions, state: State, rows: readonly HealthRow[]): readonly HealthChange[] {
+function changesOf({ live, clock, policy }: FeedbackOptions, state: State, rows: readonly HealthRow[]): readonly HealthChange[] {
   const now = clock.monotonic();
   return rows.flatMap((row) => {
     const shown = live(row.processorId);
@@ -191,7 +208,7 @@ function changesOf({ live, clock }: FeedbackOptions, state: State, rows: readonl
       state.touched.add(row.processorId);
       return [];
     }
-    const rollout = judge(row, shown, row.recorded, now);
+    const rollout = judge(row, shown, row.recorded, { policy, now });
     if (rollout.dueAt === null) state.due.delete(row.processorId);
     else state.due.set(row.processorId, rollout.dueAt);
     if (rollout.state === 'pending' && row.committedMs === null) state.uncommitted.add(row.processorId);

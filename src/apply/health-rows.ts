@@ -21,7 +21,7 @@ export interface HealthRow extends Placed {
 /** What is written of one roll-out; null members stay as they are. */
 export interface HealthChange {
   readonly processorId: string;
-  readonly status: string | null;
+  readonly status: 'starting' | 'running' | null;
   /** Both at once: an address is that of the pod. */
   readonly pod: { readonly name: string | null; readonly ip: string | null } | null;
   readonly health: HealthStatus | null;
@@ -70,7 +70,7 @@ function rolloutOf({ epoch, revision, recorded }: HealthRow, rollout: Rollout): 
   return current?.state === 'failed' ? { state: 'progressing', epoch, revision, reason: null, evidence: { before: beforeOf(current.reason) } } : null;
 }
 
-function statusOf({ status, phase }: HealthRow, { state, pod }: Rollout): string | null {
+function statusOf({ status, phase }: HealthRow, { state, pod }: Rollout): HealthChange['status'] {
   if (phase === 'stopping' || (status !== 'pending' && status !== 'starting')) return null;
   if (state === 'live') return 'running';
   return status === 'pending' && pod !== null ? 'starting' : null;

@@ -100,7 +100,7 @@ export async function writeHealth(client: PoolClient, columns: PodColumns, chang
   );
 }
 
-/** `updated_at` stays, as with heartbeats: it is the operator's. */
+/** `updated_at` stays, as with heartbeats: it is the operator's. Words and no parameter for `status`, whose type may be one of the table's own. */
 async function writeProcessors(client: PoolClient, columns: PodColumns, changes: readonly HealthChange[]): Promise<void> {
   const rows = changes
     .filter(({ status, pod, health, failures }) => status !== null || pod !== null || health !== null || failures !== null)
@@ -111,7 +111,7 @@ async function writeProcessors(client: PoolClient, columns: PodColumns, changes:
     .map(([column, from]) => `, ${column} = case when r.has_pod then r.${from} else p.${column} end`);
   await client.query(
     `update processors p
-        set status = coalesce(r.status, p.status), health_status = coalesce(r.health, p.health_status::jsonb),
+        set status = case r.status when 'starting' then 'starting' when 'running' then 'running' else p.status end, health_status = coalesce(r.health, p.health_status::jsonb),
             last_health_check_at = case when r.health is null then p.last_health_check_at else now() end,
             consecutive_failures = coalesce(r.failures, p.consecutive_failures)${pod.join('')}
        from jsonb_to_recordset($1::jsonb) as r (id uuid, status text, has_pod boolean, pod_name text, node_ip text, health jsonb, failures integer)
@@ -143,6 +143,18 @@ function eventsOf(changes: readonly HealthChange[]): readonly EventRow[] {
     if (group.length <= mostEventsOfOneReason || first === undefined) return group;
     return [{ ...first, processor_id: null, evidence: { ...first.evidence, processors: group.length } }];
   });
+}
+
+const removed = 'not exists (select from dory.placements pl where pl.processor_id = ro.processor_id)';
+
+/** Whether there are roll-outs of what is not placed any more. */
+export async function hasRemoved(pool: Pool): Promise<boolean> {
+  const { rows } = await pool.query<{ any: boolean }>(`select exists (select from dory.rollouts ro where ${removed}) as any`);
+  return rows[0]?.any === true;
+}
+
+export async function forgetRemoved(client: PoolClient): Promise<void> {
+  await client.query(`delete from dory.rollouts ro where ${removed}`);
 }
 
 /** A committed revision of which nothing is left that is not live, as far as rows say it. */

@@ -1,39 +1,48 @@
 import type { Evidence, ReasonCode } from '../model/reasons.ts';
-import type { LivePod, LiveProcessor, LiveSet, Placed, PodTrouble, RecordedRollout, Rollout } from '../model/rollout.ts';
-import { millis, seconds, type Millis } from '../model/time.ts';
-
-/** As a Deployment's own deadline: a large image on a slow line has arrived by then. */
-const deadline = seconds(600);
-/** Karpenter needs a minute or two for a new node; before that, a pod that no node takes is what calls for one. */
-const schedulingGrace = seconds(120);
-/** What ended again and again must be ready for so long before it counts as recovered: some end only after a while. */
-const steadyAfterCrash = seconds(30);
+import type { LivePod, LiveProcessor, LiveSet, Placed, PodTrouble, RecordedRollout, Rollout, RolloutPolicy } from '../model/rollout.ts';
+import { millis, type Millis } from '../model/time.ts';
 
 /** Why a container can't be started, by the kubelet's word for it; what is not here is a `container-error`. */
 const imageTroubles: ReadonlySet<string> = new Set(['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'ImageInspectError', 'RegistryUnavailable', 'SignatureValidationFailed']);
 /** These last through the moments in which the container runs. */
 const lasting: ReadonlySet<string> = new Set<ReasonCode>(['crash-loop', 'out-of-memory']);
+/** These last until there is a pod: the words come seldom, and a process that just began to look has not seen them. */
+const lastingPodless: ReadonlySet<string> = new Set<ReasonCode>(['not-ready', 'quota-exceeded', 'pod-refused']);
 
 /**
  * How far the cluster is with a placement, from its StatefulSet and its pod.
  *
  * The StatefulSet of its epoch must show the decision (`dory.io/revision`), its controller must have seen that, and the pod that it
  * made from its newest template must be ready. What the cluster names as trouble is a failure at once, but for a pod that no node
- * takes; what it does not explain is one after the deadline. Nothing follows from a failure but words: Kubernetes tries on.
- * @param now on the monotonic clock, as `since` of pods and sets
+ * takes, or that waits for a volume; what it does not explain is one after the deadline. Nothing follows from a failure but words:
+ * Kubernetes tries on.
  */
-export function judge(placed: Placed, live: LiveProcessor, recorded: RecordedRollout | null, now: Millis): Rollout {
+export function judge(placed: Placed, live: LiveProcessor, recorded: RecordedRollout | null, terms: Terms): Rollout {
   const set = live.sets.find(({ epoch, terminating }) => epoch === placed.epoch && !terminating);
-  if (set === undefined || set.revision < placed.revision) return unseen(placed, now);
+  if (set === undefined || set.revision < placed.revision) return unseen(placed, terms);
   if (placed.phase === 'stopping') return stopping(placed, live, set);
+  const failedBefore = recorded?.state === 'failed' && recorded.epoch === placed.epoch && recorded.revision === placed.revision ? recorded.reason : null;
+  const found: Found = { set, failedBefore, ...terms };
   const pod = currentPod(live, set);
-  if (pod === null) return withoutPod(live, set, now);
-  if (pod.terminating || pod.template === null || pod.template !== set.template) return waiting(pod, pod.since, now);
-  const failedBefore = recorded?.state === 'failed' && recorded.revision === placed.revision ? recorded.reason : null;
-  return pod.ready ? ready(pod, failedBefore, now) : notReady(pod, failedBefore, now);
+  if (pod === null) return withoutPod(live, found);
+  if (pod.terminating || pod.template === null || pod.template !== set.template) return waiting(pod, pod.since, found);
+  return pod.ready ? ready(pod, found) : notReady(pod, found);
 }
 
-function unseen({ committedMs }: Placed, now: Millis): Rollout {
+interface Terms {
+  readonly policy: RolloutPolicy;
+  /** On the monotonic clock, as `since` of pods and sets. */
+  readonly now: Millis;
+}
+
+interface Found extends Terms {
+  /** The one that shows the decision. */
+  readonly set: LiveSet;
+  /** Why this very roll-out failed, as it was recorded last; null if it was not failed. */
+  readonly failedBefore: string | null;
+}
+
+function unseen({ committedMs }: Placed, { policy: { progressDeadline: deadline }, now }: Terms): Rollout {
   if (committedMs === null) return { state: 'pending', pod: null, dueAt: null };
   if (committedMs >= deadline) return failed(null, 'not-applied', { deadlineMs: deadline });
   return { state: 'pending', pod: null, dueAt: millis(now + deadline - committedMs) };
@@ -52,27 +61,34 @@ function currentPod({ pods }: LiveProcessor, { epoch, template }: LiveSet): Live
   return first;
 }
 
-function withoutPod({ refusal }: LiveProcessor, set: LiveSet, now: Millis): Rollout {
-  if (!set.short || refusal === null) return waiting(null, set.since, now);
-  return failed(null, refusal.includes('exceeded quota') ? 'quota-exceeded' : 'pod-refused', { namespace: set.namespace, words: refusal });
+function withoutPod({ refusal, podlessSince }: LiveProcessor, found: Found): Rollout {
+  const { set } = found;
+  if (!set.short || refusal === null) return waiting(null, podlessSince ?? set.since, found);
+  // A quota of what a pod does not name is not exceeded, and keeps it out all the same.
+  const isQuota = /(?:exceeded|failed) quota/.test(refusal);
+  return failed(null, isQuota ? 'quota-exceeded' : 'pod-refused', { namespace: set.namespace, words: refusal });
 }
 
-function ready(pod: LivePod, failedBefore: string | null, now: Millis): Rollout {
-  const steadyAt = millis(pod.since + steadyAfterCrash);
+function ready(pod: LivePod, { failedBefore, policy, now }: Found): Rollout {
+  const steadyAt = millis(pod.since + policy.steadyAfterCrash);
   if (failedBefore === null || !lasting.has(failedBefore) || now >= steadyAt) return { state: 'live', pod, dueAt: null };
   return { ...failed(pod, failedBefore as ReasonCode, evidenceOf(pod)), dueAt: steadyAt };
 }
 
-function notReady(pod: LivePod, failedBefore: string | null, now: Millis): Rollout {
+function notReady(pod: LivePod, found: Found): Rollout {
   const { trouble } = pod;
-  if (trouble === null) return waiting(pod, pod.since, now);
+  const { failedBefore, policy, now } = found;
+  if (trouble === null) return waiting(pod, pod.since, found);
   const restarting = trouble.kind === 'ended' || trouble.kind === 'restarted';
   const reason = restarting && failedBefore !== null && lasting.has(failedBefore) ? (failedBefore as ReasonCode) : codeOf(trouble);
-  if (reason === null) return waiting(pod, pod.since, now);
-  const graceEnds = millis(pod.since + schedulingGrace);
-  if (reason === 'unschedulable' && now < graceEnds) return { state: 'progressing', pod, dueAt: graceEnds };
+  if (reason === null) return waiting(pod, pod.since, found);
+  const graceEnds = millis(pod.since + policy.startGrace);
+  if (passing.has(reason) && reason !== failedBefore && now < graceEnds) return { state: 'progressing', pod, dueAt: graceEnds };
   return failed(pod, reason, evidenceOf(pod));
 }
+
+/** Each new pod goes through these for a moment, and on a new node for longer. */
+const passing: ReadonlySet<ReasonCode> = new Set<ReasonCode>(['unschedulable', 'pod-not-started']);
 
 /** Null: it may well come up by itself. */
 function codeOf({ kind, reason }: PodTrouble): ReasonCode | null {
@@ -82,15 +98,26 @@ function codeOf({ kind, reason }: PodTrouble): ReasonCode | null {
     case 'waiting': return imageTroubles.has(reason) ? 'image-pull' : 'container-error';
     case 'looping': return reason === 'OOMKilled' ? 'out-of-memory' : 'crash-loop';
     case 'ended': return reason === 'OOMKilled' ? 'out-of-memory' : null;
-    case 'restarted': return null;
+    case 'unstarted': return 'pod-not-started';
+    case 'restarted':
+    case 'unhealthy': return null;
   }
 }
 
-/** Not there yet, and nothing says why; at the deadline that is a failure. */
-function waiting(pod: LivePod | null, since: Millis, now: Millis): Rollout {
-  const dueAt = millis(since + deadline);
-  if (now < dueAt) return { state: 'progressing', pod, dueAt };
-  return failed(pod, 'not-ready', { ...(pod === null ? {} : evidenceOf(pod)), deadlineMs: deadline, words: pod === null ? 'no pod was created' : describe(pod) });
+/** Not there yet, and nothing says why; at the deadline that is a failure. The time of a new decision begins with it, whatever ran before. */
+function waiting(pod: LivePod | null, asItIs: Millis, { set, failedBefore, policy, now }: Found): Rollout {
+  const deadline = policy.progressDeadline;
+  const dueAt = millis(Math.max(asItIs, set.since) + deadline);
+  const words = pod === null ? 'no pod was created' : describe(pod);
+  const evidence: Evidence = { ...(pod === null ? {} : evidenceOf(pod)), deadlineMs: deadline, words };
+  if (failedBefore !== null && stays(failedBefore, pod)) return { ...failed(pod, failedBefore as ReasonCode, evidence), dueAt: null };
+  return now < dueAt ? { state: 'progressing', pod, dueAt } : failed(pod, 'not-ready', evidence);
+}
+
+/** Whether what was recorded as this failure is one still, now that nothing says otherwise: how long it lasts, a process that just began to look does not know. */
+function stays(failedBefore: string, pod: LivePod | null): boolean {
+  if (pod === null) return lastingPodless.has(failedBefore);
+  return failedBefore === 'not-ready' || (failedBefore === 'pod-not-started' && pod.trouble === null);
 }
 
 function describe({ name, node, terminating, trouble }: LivePod): string {

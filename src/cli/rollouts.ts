@@ -22,8 +22,8 @@ const countEvery = seconds(15);
 /** @param cluster as soon as it is there; null before. Null without one. */
 export function openRollouts(runtime: Runtime, metrics: Metrics, leadership: Leadership, cluster: () => Cluster | null): Rollouts | null {
   if (runtime.kubernetes === null) return null;
-  const { pool, clock, log } = runtime;
-  const feedback = createFeedback({ pool, clock, log, metrics, lease: () => leadership.current(), live: (id) => cluster()?.live(id) ?? null });
+  const { pool, clock, log, settings } = runtime;
+  const feedback = createFeedback({ pool, clock, log, metrics, policy: settings.rollout, lease: () => leadership.current(), live: (id) => cluster()?.live(id) ?? null });
   return {
     touch: (processorId) => { feedback.touch(processorId); },
     reported: ({ planned, publication }) => {

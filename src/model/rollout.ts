@@ -6,8 +6,20 @@ import type { Millis } from './time.ts';
 export interface LiveProcessor {
   readonly sets: readonly LiveSet[];
   readonly pods: readonly LivePod[];
+  /** When this process saw the last of its pods go, on its monotonic clock; null while it has one, and where none was seen. */
+  readonly podlessSince: Millis | null;
   /** Why its StatefulSet gets no pod, as the cluster told its controller; null where nothing was told. */
   readonly refusal: string | null;
+}
+
+/** How long a roll-out may take before it counts as failed, and how soon a failure counts as over. */
+export interface RolloutPolicy {
+  /** For what the cluster does not explain, as a Deployment's `progressDeadlineSeconds`. */
+  readonly progressDeadline: Millis;
+  /** For what may well pass by itself: no node takes the pod yet, or something that it needs on its node is not there. */
+  readonly startGrace: Millis;
+  /** So long what ended again and again must be ready. */
+  readonly steadyAfterCrash: Millis;
 }
 
 /** One placement, as far as its roll-out is judged by it. */
@@ -44,7 +56,7 @@ export interface LiveMember {
   readonly name: string;
   readonly uid: string;
   readonly terminating: boolean;
-  /** Since when this process sees it as ready, or as short of pods, as it is now; on its monotonic clock. */
+  /** Since when this process sees it as it is now: ready and terminating, or short of pods and which decision; on its monotonic clock. */
   readonly since: Millis;
 }
 
@@ -83,10 +95,11 @@ export interface LivePod extends LiveMember {
 export interface PodTrouble {
   /**
    * No node takes it; a container can't be started; a container ended; it did so again and again, and waits to be started; it runs
-   * again, and is not ready yet; the pod as a whole is over.
+   * again, and is not ready yet; the pod as a whole is over; or its status says nothing,
+   * and events tell: what it needs on its node is not there, or its probes fail.
    */
-  readonly kind: 'unscheduled' | 'waiting' | 'ended' | 'looping' | 'restarted' | 'over';
-  /** Kubernetes' own: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`, `Evicted`. */
+  readonly kind: 'unscheduled' | 'waiting' | 'ended' | 'looping' | 'restarted' | 'over' | 'unstarted' | 'unhealthy';
+  /** Kubernetes' own: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`, `Evicted`, `FailedMount`. */
   readonly reason: string;
   /** Its words, cut to what a person reads; never what a container wrote. */
   readonly words: string;

@@ -28,7 +28,7 @@ export function readPod(object: KubeObject, before: LivePod | null, now: Millis)
   const ready = isReady(status);
   return {
     ...common,
-    since: before?.uid === common.uid && before.ready === ready ? before.since : now,
+    since: before?.uid === common.uid && before.ready === ready && before.terminating === common.terminating ? before.since : now,
     node: spec?.nodeName ?? null,
     nodeIp: status.hostIP ?? null,
     ready,
@@ -86,7 +86,8 @@ export type Orphan = LivePod;
 
 /** The pods and StatefulSets of each processor, kept as they change. */
 export interface Members {
-  onPod(before: LivePod | null, after: LivePod | null): void;
+  /** @param now on the monotonic clock */
+  onPod(before: LivePod | null, after: LivePod | null, now: Millis): void;
   onStatefulSet(before: LiveSet | null, after: LiveSet | null): void;
   of(processorId: string): Omit<LiveProcessor, 'refusal'>;
   /** Pods with an epoch that no StatefulSet wants any more. */
@@ -104,10 +105,19 @@ export interface Members {
 export function createMembers(): Members {
   const pods = createIndex<LivePod>();
   const sets = createIndex<LiveSet>();
+  /** Of processors with a StatefulSet and no pod. */
+  const podless = new Map<string, Millis>();
   return {
-    onPod: pods.replace,
-    onStatefulSet: sets.replace,
-    of: (processorId) => ({ sets: sets.of(processorId), pods: pods.of(processorId) }),
+    onPod: (before, after, now) => {
+      pods.replace(before, after);
+      if (after !== null) podless.delete(after.processorId);
+      else if (before !== null && pods.of(before.processorId).length === 0 && sets.of(before.processorId).length > 0) podless.set(before.processorId, now);
+    },
+    onStatefulSet: (before, after) => {
+      sets.replace(before, after);
+      if (before !== null && sets.of(before.processorId).length === 0) podless.delete(before.processorId);
+    },
+    of: (processorId) => ({ sets: sets.of(processorId), pods: pods.of(processorId), podlessSince: podless.get(processorId) ?? null }),
     orphans: () => pods.all().filter(({ processorId, epoch }) => epoch > 0 && !sets.of(processorId).some((set) => set.epoch === epoch && set.wanted > 0)),
     bare: () => new Set(pods.all().filter(({ epoch }) => epoch === 0).map(({ processorId }) => processorId as ProcessorId)),
     pods: ({ processorId, epoch, revision }) => {

@@ -13,7 +13,7 @@ import type { Random } from '../platform/random.ts';
 import { readNode, utilization, type NodeEntry } from './cluster-nodes.ts';
 import { createMembers, readPod, readStatefulSet, type Members, type Orphan } from './cluster-pods.ts';
 import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
-import { createRefusalReader, type RefusalReader } from './cluster-refusals.ts';
+import { createEventWords, type EventWords } from './cluster-events.ts';
 
 /**
  * What Kubernetes says: the edge nodes' conditions, and which pods of ours are left. Every instance keeps it, whether it leads or
@@ -76,7 +76,7 @@ interface Caches {
   readonly sets: KubeCache<LiveSet>;
   readonly members: Members;
   readonly leases: LeaseReader;
-  readonly refusals: RefusalReader;
+  readonly words: EventWords;
 }
 
 /** Both clocks at one moment. */
@@ -95,7 +95,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   let last: Moment | null = null;
   return {
     start: () => {
-      for (const part of [...all, caches.leases, caches.refusals]) part.start();
+      for (const part of [...all, caches.leases, caches.words]) part.start();
     },
     look: () => {
       const monotonic = clock.monotonic();
@@ -111,8 +111,8 @@ export function createCluster(options: ClusterOptions): Cluster {
     },
     live: (processorId) => {
       if (!areMembersFresh(caches, options)) return null;
-      const { sets, pods } = caches.members.of(processorId);
-      return { sets, pods, refusal: caches.refusals.of(sets) };
+      const { sets, pods, podlessSince } = caches.members.of(processorId);
+      return { sets, pods: pods.map((pod) => caches.words.ofPod(pod)), podlessSince, refusal: caches.words.ofSets(sets) };
     },
     utilization: () => utilization(caches.nodes.items.values(), caches.pods.items.values()),
     orphans: () => (areMembersFresh(caches, options) ? caches.members.orphans() : null),
@@ -126,14 +126,11 @@ export function createCluster(options: ClusterOptions): Cluster {
       return true;
     },
     close: async () => {
-      await Promise.all([...all, caches.leases, caches.refusals].map((part) => part.close()));
+      await Promise.all([...all, caches.leases, caches.words].map((part) => part.close()));
       client.close();
     },
   };
 }
-
-/** Between the end of one pod and the next there are moments. */
-const shortFor = seconds(2);
 
 /** Signs of life come every few seconds; where old news is to be no news sooner, more often, so that one may be late. */
 function signEvery(fresh: Millis): Millis {
@@ -165,7 +162,7 @@ function createCaches(options: ClusterOptions): Caches {
     path: '/api/v1/pods', labelSelector: ours, metadataOnly: false,
     read: (object, before) => readPod(object, before, clock.monotonic()),
     onChange: (before, now) => {
-      members.onPod(before, now);
+      members.onPod(before, now, clock.monotonic());
       onMember?.((now ?? before)?.processorId ?? '');
       if (now === null) onChange();
     },
@@ -180,11 +177,10 @@ function createCaches(options: ClusterOptions): Caches {
     },
   });
   const doubtful = (): readonly string[] => [...nodes.items.values()].filter(({ ready }) => ready !== 'true').map(({ name }) => name);
-  const short = (): readonly LiveSet[] => [...sets.items.values()].filter((set) => set.short && clock.monotonic() - set.since >= shortFor);
   return {
     nodes, pods, sets, members,
     leases: createLeaseReader({ client, clock, log, doubtful }),
-    refusals: createRefusalReader({ client, clock, log, short, onRead: onMember ?? (() => undefined) }),
+    words: createEventWords({ client, clock, log, sets: () => sets.items.values(), pods: () => pods.items.values(), onRead: onMember ?? (() => undefined) }),
   };
 }
 

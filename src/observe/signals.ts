@@ -48,7 +48,8 @@ export function inDoubt(nodes: readonly NodeSignals[], at: Instant, { heartbeatG
  */
 export function withNodeBeats(agents: readonly AgentSignals[], placements: readonly Placement[], nodes: readonly NodeSignals[]): readonly AgentSignals[] {
   if (agents.length === 0) return agents;
-  const placed = new Map(placements.map((placement) => [placement.processorId, placement]));
+  const asked = new Set(agents.map(({ processorId }) => processorId));
+  const placed = new Map(placements.filter(({ processorId }) => asked.has(processorId)).map((placement) => [placement.processorId, placement]));
   const beats = new Map(nodes.flatMap(({ nodeId, heartbeat }) => (heartbeat.known ? [[nodeId, heartbeat.at] as const] : [])));
   return agents.map((agent) => {
     const placement = placed.get(agent.processorId);

@@ -129,6 +129,12 @@ const guard = z.strictObject({
   lateBeat: second(1).describe('A healthy node whose last beat is older has missed beats; more than half of them, and intake has fallen.'),
 });
 
+const rollout = z.strictObject({
+  progressDeadline: second(1).describe('A placement that the cluster does not run by then, without saying why, has failed: progressDeadlineSeconds of a Deployment.'),
+  startGrace: second(0).describe('How long a pod may wait for a node, or for what it needs on its node, before that counts as a failure.'),
+  steadyAfterCrash: second(0).describe('What ended again and again counts as recovered when it was ready for so long.'),
+});
+
 const budget = z.strictObject({
   window: second(1).describe('The time over which changes are counted.'),
   share: share().describe('Share of all placements that may change within the window.'),
@@ -183,6 +189,7 @@ export const settingsSchema = z.strictObject({
   stateToken: anyText('a token').nullable().meta({ description: 'Bearer token for the transfer of state between pods.', secret: true }),
   failover,
   guard,
+  rollout,
   budget,
   policies: z.array(policy, { error: 'a list of policies' }).describe('What single templates and processors have of their own, over failover.'),
   sites: z.strictObject({

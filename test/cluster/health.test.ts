@@ -41,7 +41,7 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
     await seedSmallFleet(database.pool);
     fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster });
     closes.push(() => fleet.close());
-    feedback = createFeedback({ pool: database.pool, clock: systemClock, log: silentLog, metrics, lease: () => lease, live: (id) => cluster.live(id) });
+    feedback = createFeedback({ pool: database.pool, clock: systemClock, log: silentLog, metrics, lease: () => lease, policy: { progressDeadline: seconds(600), startGrace: seconds(2), steadyAfterCrash: seconds(1) }, live: (id) => cluster.live(id) });
     const stop = new AbortController();
     cluster.start();
     expect(await cluster.synced(seconds(10))).toBe(true);

@@ -41,7 +41,7 @@ afterEach(async () => {
 });
 
 function begin(): void {
-  feedback = createFeedback({ pool: database.pool, clock, log: silentLog, metrics, lease: () => lease, live: (of) => (cluster === null ? null : (cluster.get(of) ?? nothing)) });
+  feedback = createFeedback({ pool: database.pool, clock, log: silentLog, metrics, lease: () => lease, policy, live: (of) => (cluster === null ? null : (cluster.get(of) ?? nothing)) });
   stop = new AbortController();
   ended = feedback.run(stop.signal);
 }
@@ -49,7 +49,8 @@ async function end(): Promise<void> {
   stop.abort();
   await ended;
 }
-const nothing: LiveProcessor = { sets: [], pods: [], refusal: null };
+const nothing: LiveProcessor = { sets: [], pods: [], podlessSince: null, refusal: null };
+const policy = { progressDeadline: seconds(600), startGrace: seconds(120), steadyAfterCrash: seconds(30) };
 /** As another instance would hold it for a long time. */
 async function lead(): Promise<Lease> {
   const { rows } = await database.pool.query<{ epoch: string }>(`update dory.leader set epoch = epoch + 1, holder = 'test', expires_at = now() + interval '1 hour' returning epoch`);
@@ -77,6 +78,7 @@ async function show(end: string, { epoch = 1, revision = 1, pod = {}, set = {}, 
   cluster?.set(id(end), {
     sets: [{ ...common, name, uid: `s-${name}`, revision, wanted: 1, stopped: false, short: pod === null, template: 't', ...set }],
     pods: pod === null ? [] : [{ ...common, name: `${name}-0`, uid: `p-${name}`, node: 'edge-1', nodeIp: '10.0.0.1', ready: true, template: 't', restarts: 0, trouble: null, cpu: 0, memory: 0, ...pod }],
+    podlessSince: null,
     refusal,
   });
   feedback.touch(id(end));
@@ -205,6 +207,14 @@ test('whoever does not lead writes nothing, and looks at everything once it does
   expect(await row('c1')).toMatchObject({ state: 'live', status: 'running' });
 });
 
+test('what is removed leaves no roll-out behind', async () => {
+  for (const end of ['c1', 'c2', 'c3']) await show(end);
+  await database.pool.query('delete from dory.placements where processor_id = $1', [id('c3')]);
+  clock.advance(seconds(300));
+  await rounds();
+  expect((await database.pool.query<{ end: string }>('select right(processor_id::text, 2) as end from dory.rollouts order by 1')).rows.map(({ end: left }) => left)).toEqual(['c1', 'c2']);
+});
+
 test('a row that a decision holds is not waited for, and written when it is free', async () => {
   const client = await database.pool.connect();
   await client.query('begin');
@@ -234,12 +244,21 @@ test('a revision that was replaced before it was live has no such time; what is 
 });
 
 test('a table of the running system without columns for pods', async () => {
+  // Under a running program: what fails once is looked at anew.
   await database.pool.query('alter table processors drop column k8s_pod_name, drop column node_ip');
-  await end();
-  begin();
-  await rounds();
   await show('c1');
+  clock.advance(seconds(2));
+  await rounds();
   expect((await database.pool.query(`select status from processors where id = $1`, [id('c1')])).rows).toEqual([{ status: 'running' }]);
+});
+
+test('a table of the running system whose status is a type of its own', async () => {
+  await database.pool.query(`create type processor_status as enum ('pending', 'starting', 'running', 'terminated', 'failed', 'failover');
+    alter table processors alter status drop default, alter status type processor_status using status::processor_status`);
+  await show('c1', { pod: { ready: false } });
+  expect(await row('c1')).toMatchObject({ status: 'starting' });
+  await show('c1');
+  expect(await row('c1')).toMatchObject({ status: 'running' });
 });
 
 test('a failure that many share is one event', async () => {

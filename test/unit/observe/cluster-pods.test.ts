@@ -57,6 +57,7 @@ test('since when a pod is ready, or not, is counted from when it was seen so', (
   expect(pod({ conditions: [ready('False')], hostIP: '10.0.0.1' }, { before: first, at: 20 }).since).toBe(10);
   expect(pod({ conditions: [ready('True')] }, { before: first, at: 20 }).since).toBe(20);
   expect(pod({ conditions: [ready('False')] }, { before: first, at: 20, metadata: { uid: 'u2' } }).since).toBe(20);
+  expect(pod({ conditions: [ready('False')] }, { before: first, at: 20, metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } }).since).toBe(20);
 });
 
 describe('a StatefulSet', () => {
@@ -73,18 +74,38 @@ describe('a StatefulSet', () => {
   });
 });
 
+test('since when a processor has no pod is known where the last one was seen to go, and forgotten with the processor', () => {
+  const members = createMembers();
+  const labels = { 'processor-id': 'p1' };
+  const set = readStatefulSet(object({ uid: 's', labels }, { spec: { replicas: 1 } }), null, millis(1));
+  const [first, second] = ['a', 'b'].map((uid) => pod({}, { metadata: { uid, labels } }));
+  members.onStatefulSet(null, set);
+  expect(members.of('p1').podlessSince).toBe(null);
+  for (const each of [first!, second!]) members.onPod(null, each, millis(5));
+  members.onPod(first!, null, millis(10));
+  expect(members.of('p1').podlessSince).toBe(null);
+  members.onPod(second!, null, millis(20));
+  expect(members.of('p1').podlessSince).toBe(20);
+  members.onPod(null, first!, millis(30));
+  expect(members.of('p1').podlessSince).toBe(null);
+  members.onPod(first!, null, millis(40));
+  members.onStatefulSet(set, null);
+  members.onStatefulSet(null, set);
+  expect(members.of('p1').podlessSince).toBe(null);
+});
+
 test('pods that nobody wants, and pods of the system before this one', () => {
   const members = createMembers();
   const labels = { 'processor-id': 'p1' };
   const of = (uid: string, epoch: string | null) => pod({}, { metadata: { uid, name: uid, labels: { ...labels, ...(epoch === null ? {} : { 'dory.io/epoch': epoch }) } } });
-  for (const each of [of('bare', null), of('old', '1'), of('stopped', '2'), of('wanted', '3')]) members.onPod(null, each);
+  for (const each of [of('bare', null), of('old', '1'), of('stopped', '2'), of('wanted', '3')]) members.onPod(null, each, millis(5));
   const set = (name: string, epoch: string, replicas: number) => readStatefulSet(object({ name, uid: name, labels, annotations: { 'dory.io/epoch': epoch } }, { spec: { replicas } }), null, millis(1));
   members.onStatefulSet(null, set('s2', '2', 0));
   members.onStatefulSet(null, set('s3', '3', 1));
   expect(members.orphans().map(({ uid }) => uid)).toEqual(['old', 'stopped']);
   expect([...members.bare()]).toEqual(['p1']);
   expect(members.of('p1').pods).toHaveLength(4);
-  expect(members.of('p2')).toEqual({ sets: [], pods: [] });
+  expect(members.of('p2')).toEqual({ sets: [], pods: [], podlessSince: null });
 });
 
 test('how much of a node is requested: of what there is least left', () => {

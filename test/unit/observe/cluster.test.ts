@@ -65,7 +65,7 @@ describe('whether the pods of a placement are gone', () => {
   const seen = (sets: readonly ReturnType<typeof set>[], pods: readonly ReturnType<typeof pod>[]): 'present' | 'gone' => {
     const members = createMembers();
     for (const each of sets) members.onStatefulSet(null, each);
-    for (const each of pods) members.onPod(null, each);
+    for (const each of pods) members.onPod(null, each, millis(5));
     return members.pods({ processorId: id, epoch, revision });
   };
 
@@ -97,10 +97,10 @@ describe('whether the pods of a placement are gone', () => {
     const members = createMembers();
     const [running, stopped, last] = [set({ replicas: 1, count: 1 }), set({}), pod('p', 3)];
     members.onStatefulSet(null, running);
-    members.onPod(null, last);
+    members.onPod(null, last, millis(5));
     members.onStatefulSet(running, stopped);
     expect(members.pods({ processorId: id, epoch, revision })).toBe('present');
-    members.onPod(last, null);
+    members.onPod(last, null, millis(5));
     expect(members.pods({ processorId: id, epoch, revision })).toBe('gone');
     members.onStatefulSet(stopped, null);
     expect(members.pods({ processorId: id, epoch, revision })).toBe('present');
