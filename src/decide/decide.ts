@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
-import type { ProcessorSpec, Workload } from '../model/fleet.ts';
-import type { Digest, ProcessorId, RevisionId } from '../model/ids.ts';
-import type { Plan } from '../model/plan.ts';
+import type { Workload } from '../model/fleet.ts';
+import type { Digest, RevisionId } from '../model/ids.ts';
+import { specsOf, type Plan } from '../model/plan.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { Layout } from '../model/tree.ts';
 import { assertLeader } from '../platform/leadership.ts';
@@ -70,7 +70,7 @@ async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, p
   let revision: RevisionId | null = null;
   if (plan.changes.length > 0) {
     revision = (previous + 1) as RevisionId;
-    const specs = specsOf(snapshot);
+    const specs = specsOf(snapshot.fleet, plan.changes);
     const workloads = new Map<Digest, Workload>(snapshot.fleet.workloads.map((workload) => [workload.digest, workload]));
     const changes = await describeUpdates(client, plan.changes, specs, workloads);
     await writeChanges(client, { revision, at: snapshot.at, changes, specs, workloads, leaderEpoch: decider.leaderEpoch, renderer: decider.renderer });
@@ -90,12 +90,6 @@ async function write(client: PoolClient, decider: Decider, snapshot: Snapshot, p
 async function lockState(client: PoolClient): Promise<number> {
   const { rows } = await client.query<{ revision: string }>('select revision from dory.state for update');
   return Number(rows[0]?.revision ?? 0);
-}
-
-function specsOf({ fleet }: Snapshot): ReadonlyMap<ProcessorId, ProcessorSpec> {
-  const specs = new Map<ProcessorId, ProcessorSpec>(fleet.processors.map((spec) => [spec.id, spec]));
-  for (const { id, lastGood } of fleet.quarantined) if (lastGood !== null) specs.set(id, lastGood);
-  return specs;
 }
 
 /**

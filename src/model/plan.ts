@@ -1,4 +1,4 @@
-import type { Quarantined } from './fleet.ts';
+import type { Fleet, ProcessorSpec, Quarantined } from './fleet.ts';
 import type { Digest, Epoch, ProcessorId, RevisionId } from './ids.ts';
 import type { Justification, Phase, Placement, Target } from './placement.ts';
 import type { Evidence, ReasonCode, Rejection } from './reasons.ts';
@@ -37,6 +37,17 @@ export interface Change extends Justification {
   readonly before: Placement | null;
   /** Null when it is removed. */
   readonly after: PlacementDraft | null;
+}
+
+/** What should run, of the processors that change: of a row in quarantine, what it was last rendered from. */
+export function specsOf({ processors, quarantined }: Pick<Fleet, 'processors' | 'quarantined'>, changes: readonly Change[]): ReadonlyMap<ProcessorId, ProcessorSpec> {
+  const specs = new Map<ProcessorId, ProcessorSpec>();
+  if (changes.length === 0) return specs;
+  // A set of what changes, and one walk: an index of 50,000 takes ten times as long.
+  const wanted = new Set(changes.map(({ processorId }) => processorId));
+  for (const spec of processors) if (wanted.has(spec.id)) specs.set(spec.id, spec);
+  for (const { id, lastGood } of quarantined) if (lastGood !== null && wanted.has(id)) specs.set(id, lastGood);
+  return specs;
 }
 
 /** A placement before `decide` gave it a revision and a date. */

@@ -1,6 +1,5 @@
-import type { ProcessorSpec } from '../model/fleet.ts';
 import { byText, type ProcessorId } from '../model/ids.ts';
-import type { Change, GuardVerdict, Hold } from '../model/plan.ts';
+import { specsOf, type Change, type GuardVerdict, type Hold } from '../model/plan.ts';
 import { earliest, elapsed, type Instant } from '../model/time.ts';
 import { overRate } from './bucket.ts';
 import { overBudget } from './budget.ts';
@@ -27,7 +26,7 @@ export interface Placed {
  */
 export function gate(world: World, guard: GuardVerdict, placed: Placed): Placed {
   if (placed.changes.length === 0) return placed;
-  const scene: Scene = { world, guard, specs: specsOf(world, placed.changes) };
+  const scene: Scene = { world, guard, specs: specsOf(world.snapshot.fleet, placed.changes) };
   const restraints = restrain(scene, placed.changes);
   const gated = restraints.size === 0 ? placed : withhold(placed, restraints);
   assertGate(scene, placed, gated);
@@ -75,14 +74,6 @@ function urgencyIn({ world, specs }: Scene): (a: Change, b: Change) => number {
   const priorities = new Map([...specs].map(([id, spec]) => [id, policyOf(world, spec).priority]));
   const priority = ({ processorId }: Change): number => priorities.get(processorId) ?? 0;
   return (a, b) => priority(b) - priority(a) || byText(a.processorId, b.processorId);
-}
-
-function specsOf({ snapshot }: World, changes: readonly Change[]): Scene['specs'] {
-  const wanted = new Set(changes.map(({ processorId }) => processorId));
-  const specs = new Map<ProcessorId, ProcessorSpec>();
-  for (const spec of snapshot.fleet.processors) if (wanted.has(spec.id)) specs.set(spec.id, spec);
-  for (const { id, lastGood } of snapshot.fleet.quarantined) if (lastGood !== null && wanted.has(id)) specs.set(id, lastGood);
-  return specs;
 }
 
 function withhold(placed: Placed, restraints: ReadonlyMap<ProcessorId, Restraint>): Placed {

@@ -1,6 +1,6 @@
 import type { ProcessorSpec } from '../model/fleet.ts';
 import type { ProcessorId } from '../model/ids.ts';
-import type { Change, Plan } from '../model/plan.ts';
+import { specsOf, type Change, type Plan } from '../model/plan.ts';
 import { isHome, sameTarget, type Placement, type Target } from '../model/placement.ts';
 import { agentOf, leaseEnd } from './fence.ts';
 import { isFailed } from './flaps.ts';
@@ -12,7 +12,7 @@ import type { World } from './world.ts';
  * before anything is written: better no decision than a wrong one.
  */
 export function assertPlan(world: World, plan: Plan): void {
-  const specs = plan.changes.length === 0 ? new Map<ProcessorId, ProcessorSpec>() : specsOf(world);
+  const specs = specsOf(world.snapshot.fleet, plan.changes);
   let last: ProcessorId | null = null;
   for (const change of plan.changes) {
     if (last !== null && last >= change.processorId) fail(change, 'changes are not sorted, or a processor changes twice');
@@ -27,11 +27,6 @@ export function assertPlan(world: World, plan: Plan): void {
   }
   if (plan.refusals.length > 0 && plan.changes.length > 0) throw new Error('invariant: changes beside a refusal');
   if (plan.wakeAt !== null && plan.wakeAt <= plan.at) throw new Error('invariant: a plan that wakes itself at once');
-}
-
-function specsOf({ snapshot: { fleet } }: World): ReadonlyMap<ProcessorId, ProcessorSpec> {
-  const lastGood = fleet.quarantined.flatMap(({ lastGood: spec }) => (spec === null ? [] : [spec]));
-  return new Map([...fleet.processors, ...lastGood].map((spec) => [spec.id, spec]));
 }
 
 function assertKind(change: Change): void {
