@@ -12,6 +12,8 @@ import { silentLog, type Log } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { loadSettings } from '../../src/platform/settings.ts';
 import { assertLeading, whileLeading } from '../../src/cli/lease.ts';
+import { testDatabase } from './postgres.ts';
+import { temporaryFolder } from './temp.ts';
 
 const run = promisify(execFile);
 
@@ -97,6 +99,29 @@ export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
       await pool.query('update dory.state set version = version + 1');
     },
     close: () => engine.close(),
+  };
+}
+
+export interface SmallFleet extends TestFleet {
+  /** Empty but for the fleet's own: for clones and the like. */
+  readonly folder: string;
+  /** A second engine on the same database and repository, as another instance has; whoever asks closes it. */
+  another(flags?: Readonly<Record<string, string>>): Promise<TestFleet>;
+}
+
+/** The small fleet in a database and a repository of its own; `close` removes them. */
+export async function openSmallFleet(): Promise<SmallFleet> {
+  const [database, folder] = [await testDatabase(), await temporaryFolder()];
+  await seedSmallFleet(database.pool);
+  const another = (flags: Readonly<Record<string, string>> = {}): Promise<TestFleet> => testFleet({ ...database, folder: folder.path, flags });
+  const fleet = await another();
+  return {
+    ...fleet, folder: folder.path, another,
+    close: async () => {
+      await fleet.close();
+      await database.close();
+      await folder.remove();
+    },
   };
 }
 

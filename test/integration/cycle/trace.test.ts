@@ -1,39 +1,28 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { parseTrailers } from '../../../src/commit/message.ts';
-import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
+import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
 
-let database: TestDatabase;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let fleet: TestFleet;
+let fleet: SmallFleet;
 
 beforeEach(async () => {
-  database = await testDatabase();
-  folder = await temporaryFolder();
-  await seedSmallFleet(database.pool);
-  fleet = await testFleet({ ...database, folder: folder.path });
+  fleet = await openSmallFleet();
 });
 
-afterEach(async () => {
-  await fleet.close();
-  await database.close();
-  await folder.remove();
-});
+afterEach(() => fleet.close());
 
 it('is found by one name from the verdict to the commit, and what others write bears no cycle\'s name', async () => {
   await fleet.once();
   await fleet.age(61_000, 'edge-1');
   await fleet.once();
-  const { rows } = await database.pool.query<{ kinds: string[]; cycle: string; revision: string }>(
+  const { rows } = await fleet.pool.query<{ kinds: string[]; cycle: string; revision: string }>(
     `select array_agg(distinct e.kind order by e.kind) as kinds, e.cycle, r.id as revision
        from dory.events e join dory.revisions r on r.cycle = e.cycle where r.id = 2 group by e.cycle, r.id`,
   );
   expect(rows).toEqual([{ kinds: ['move', 'verdict-lost'], cycle: expect.stringMatching(/^[0-9a-f]{12}$/) as string, revision: '2' }]);
   expect(parseTrailers(await fleet.git('log', '-1', '--format=%B', 'main')).get('Dory-Cycle')).toBe(rows[0]?.cycle);
 
-  await database.pool.query(`insert into dory.events (kind) values ('approved')`);
-  const other = await database.pool.query(`select cycle from dory.events where kind = 'approved'`);
+  await fleet.pool.query(`insert into dory.events (kind) values ('approved')`);
+  const other = await fleet.pool.query(`select cycle from dory.events where kind = 'approved'`);
   expect(other.rows).toEqual([{ cycle: null }]);
 });
 

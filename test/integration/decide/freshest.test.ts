@@ -5,31 +5,21 @@ import type { Plan } from '../../../src/model/plan.ts';
 import type { NodeCondition, Snapshot } from '../../../src/model/snapshot.ts';
 import { plan } from '../../../src/plan/plan.ts';
 import { inTransaction } from '../../../src/platform/pg.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
-import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
+import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
 
 const [edge1, edge2, cam1] = ['e1', 'e2', 'c1'].map((end) => `00000000-0000-4000-8000-0000000000${end}`) as [string, string, string];
 
-let database: TestDatabase;
-let fleet: TestFleet;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let fleet: SmallFleet;
 beforeEach(async () => {
-  [database, folder] = [await testDatabase(), await temporaryFolder()];
-  await seedSmallFleet(database.pool);
+  fleet = await openSmallFleet();
   await sql('update edge_nodes set failover_target_node_id = $1 where id = $2', edge2, edge1);
-  fleet = await testFleet({ ...database, folder: folder.path });
   await fleet.once();
 });
-afterEach(async () => {
-  await fleet.close();
-  await database.close();
-  await folder.remove();
-});
+afterEach(() => fleet.close());
 
-const sql = (text: string, ...values: unknown[]) => database.pool.query(text, values);
+const sql = (text: string, ...values: unknown[]) => fleet.pool.query(text, values);
 const look = (snapshot: Snapshot, planned: Plan, conditionOf: ConditionOf | null = null): Promise<void> =>
-  inTransaction(database.pool, { isolation: 'read committed' }, (client) => lookAgain(client, snapshot, planned, conditionOf));
+  inTransaction(fleet.pool, { isolation: 'read committed' }, (client) => lookAgain(client, snapshot, planned, conditionOf));
 const conflict = { code: 'database-conflict', retry: 'now' };
 
 /** edge-1 is lost, and both of its processors are about to move to edge-2. */

@@ -5,31 +5,21 @@ import type { ProcessorId } from '../../../src/model/ids.ts';
 import type { Hold } from '../../../src/model/plan.ts';
 import { instant } from '../../../src/model/time.ts';
 import { inTransaction } from '../../../src/platform/pg.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
-import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
+import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
 
 const [edge1, cam1, cam2] = ['e1', 'c1', 'c2'].map((end) => `00000000-0000-4000-8000-0000000000${end}`) as [string, string, string];
 
-let database: TestDatabase;
-let fleet: TestFleet;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let fleet: SmallFleet;
 beforeEach(async () => {
-  [database, folder] = [await testDatabase(), await temporaryFolder()];
-  await seedSmallFleet(database.pool);
-  fleet = await testFleet({ ...database, folder: folder.path });
+  fleet = await openSmallFleet();
   await fleet.once();
 });
-afterEach(async () => {
-  await fleet.close();
-  await database.close();
-  await folder.remove();
-});
+afterEach(() => fleet.close());
 
-const rows = async (text: string) => (await database.pool.query<Record<string, unknown>>(text)).rows;
+const rows = async (text: string) => (await fleet.pool.query<Record<string, unknown>>(text)).rows;
 const holds = () => rows('select processor_id, reason, needs_person from dory.holds order by 1');
 const events = async (...kinds: string[]) => (await rows(`select kind, processor_id, node_id, reason, evidence from dory.events where kind = any('{${kinds.join(',')}}') order by id`));
-const pause = (paused: boolean) => database.pool.query("update dory.pause set paused = $1, changed_by = 'ann', reason = 'storm', changed_at = clock_timestamp()", [paused]);
+const pause = (paused: boolean) => fleet.pool.query("update dory.pause set paused = $1, changed_by = 'ann', reason = 'storm', changed_at = clock_timestamp()", [paused]);
 
 describe('holds', () => {
   test('are rows that begin, change their reason and end, each with an event; an idle cycle writes nothing', async () => {
@@ -47,7 +37,7 @@ describe('holds', () => {
     expect(await holds()).toMatchObject([{ reason: 'fresh-grace', needs_person: false }, { reason: 'fresh-grace' }]);
     expect((await fleet.once()).decision.wrote, 'the grace goes on').toBe(false);
 
-    await database.pool.query("update dory.pause set changed_at = changed_at - interval '1 minute'");
+    await fleet.pool.query("update dory.pause set changed_at = changed_at - interval '1 minute'");
     expect((await fleet.once()).planned.changes.map(({ kind }) => kind)).toEqual(['move', 'move']);
     expect(await holds()).toEqual([]);
     expect(await events('hold-ended')).toMatchObject([{ processor_id: cam1, reason: 'fresh-grace' }, { processor_id: cam2, reason: 'fresh-grace' }]);
@@ -59,7 +49,7 @@ describe('holds', () => {
     await fleet.age(61_000, 'edge-1');
     await fleet.once();
     const before = await holds();
-    await database.pool.query('delete from processors');
+    await fleet.pool.query('delete from processors');
     expect((await fleet.once()).planned.refusals).toHaveLength(1);
     expect(await holds()).toEqual(before);
   });
@@ -70,8 +60,8 @@ describe('holds', () => {
     });
     const many = [...Array.from({ length: 5_001 }, (_, i) => hold(i, 'budget-spent')), hold(9_998, 'paused'), hold(9_999, 'paused')];
     const write = async (now: readonly Hold[]) => {
-      const changes = holdChanges(await readRecorded(database.pool), { holds: now, refusals: [] });
-      await inTransaction(database.pool, {}, (client) => writeHolds(client, instant(0), changes, null));
+      const changes = holdChanges(await readRecorded(fleet.pool), { holds: now, refusals: [] });
+      await inTransaction(fleet.pool, {}, (client) => writeHolds(client, instant(0), changes, null));
       return changes;
     };
     await write(many);
@@ -85,7 +75,7 @@ describe('holds', () => {
 });
 
 test('a refusal is told when it begins and when it ends, and once each', async () => {
-  const status = (word: string) => database.pool.query('update processors set status = $1', [word]);
+  const status = (word: string) => fleet.pool.query('update processors set status = $1', [word]);
   await status('terminated');
   expect((await fleet.once()).decision).toEqual({ revision: null, wrote: true });
   expect((await fleet.once()).decision.wrote).toBe(false);
@@ -100,8 +90,8 @@ describe('the fleet guard', () => {
   const guard = () => rows('select state, reason, left_panic_at is not null as left from dory.guard');
   const all = ['edge-1', 'edge-2', 'edge-3', 'edge-4'];
   beforeEach(async () => {
-    await database.pool.query("insert into edge_nodes (id, name, last_heartbeat_at) select gen_random_uuid(), 'edge-' || n, now() from generate_series(3, 4) as n");
-    await database.pool.query("insert into processors (id, processor_template_id, node_type, node_id) select gen_random_uuid(), '00000000-0000-4000-8000-00000000000a', 'edge', id from edge_nodes where name <> 'edge-1'");
+    await fleet.pool.query("insert into edge_nodes (id, name, last_heartbeat_at) select gen_random_uuid(), 'edge-' || n, now() from generate_series(3, 4) as n");
+    await fleet.pool.query("insert into processors (id, processor_template_id, node_type, node_id) select gen_random_uuid(), '00000000-0000-4000-8000-00000000000a', 'edge', id from edge_nodes where name <> 'edge-1'");
     await fleet.beat(...all);
     await fleet.once();
   });
@@ -124,14 +114,14 @@ describe('the fleet guard', () => {
   test('remembers from cycle to cycle that it panics', async () => {
     await fleet.age(61_000, ...all);
     expect((await fleet.once()).planned.holds.map(({ reason }) => reason)).toEqual(Array.from({ length: 5 }, () => 'guard-frozen'));
-    await database.pool.query("update dory.guard set since = since - interval '1 hour'; update dory.node_verdicts set since = since - interval '1 hour'");
+    await fleet.pool.query("update dory.guard set since = since - interval '1 hour'; update dory.node_verdicts set since = since - interval '1 hour'");
     const { planned, decision } = await fleet.once();
     expect([planned.guard.state, planned.changes.length, decision.wrote]).toEqual(['panic', 0, false]);
   });
 });
 
 test('a lock that ran out is ended when it said, and told once', async () => {
-  await database.pool.query(
+  await fleet.pool.query(
     "insert into dory.locks (scope, subject, name, owner, reason, begun_at, expires_at) values ('node', $1, 'edge-1', 'ann', 'disk', now() - interval '2 hours', now() - interval '1 hour')",
     [edge1],
   );
@@ -143,7 +133,7 @@ test('a lock that ran out is ended when it said, and told once', async () => {
 
 test('a revision tells what it spent of the change budget, and the next cycle knows', async () => {
   expect(await rows('select spent from dory.revisions')).toEqual([{ spent: 0 }]);
-  await database.pool.query("update processor_template_versions set version = '1.0.1'");
+  await fleet.pool.query("update processor_template_versions set version = '1.0.1'");
   await fleet.once();
   expect(await rows('select spent from dory.revisions order by id')).toEqual([{ spent: 0 }, { spent: 3 }]);
   expect((await fleet.once()).snapshot.spent).toBe(3);

@@ -2,31 +2,23 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { operatorContext } from '../../../src/cli/operator-context.ts';
 import { runOperation } from '../../../src/operator/operation.ts';
 import { repairEpochs } from '../../../src/operator/repair.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
-import { onServer, testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
+import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
+import { onServer } from '../../support/postgres.ts';
 
 const [cam1, cam2, cam4] = ['00000000-0000-4000-8000-0000000000c1', '00000000-0000-4000-8000-0000000000c2', '00000000-0000-4000-8000-0000000000c4'];
 
-let database: TestDatabase;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let fleet: TestFleet;
+let fleet: SmallFleet;
 let backup: string;
 beforeEach(async () => {
-  database = await testDatabase();
-  folder = await temporaryFolder();
-  await seedSmallFleet(database.pool);
-  fleet = await testFleet({ ...database, folder: folder.path });
-  backup = `${new URL(database.url).pathname.slice(1)}_backup`;
+  fleet = await openSmallFleet();
+  backup = `${new URL(fleet.runtime.databaseUrl).pathname.slice(1)}_backup`;
 });
 afterEach(async () => {
   await fleet.close();
-  await database.close();
   await onServer(`drop database if exists ${backup} with (force)`);
-  await folder.remove();
 });
 
-const name = (): string => new URL(database.url).pathname.slice(1);
+const name = (): string => new URL(fleet.runtime.databaseUrl).pathname.slice(1);
 /** Copies need a database that nobody is connected to. */
 const leave = (): Promise<void> => onServer(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name()}'`);
 
@@ -40,7 +32,7 @@ async function restore(): Promise<void> {
   await onServer(`alter database ${backup} rename to ${name()}`);
 }
 
-const release = (version: string): Promise<unknown> => database.pool.query('update processor_template_versions set version = $1', [version]);
+const release = (version: string): Promise<unknown> => fleet.pool.query('update processor_template_versions set version = $1', [version]);
 const repair = (input: object): Promise<unknown> => runOperation(operatorContext(fleet.runtime), repairEpochs, { reason: 'restored', ...input }, { name: 'ada' });
 
 /** What Git shows: name of the StatefulSet by processor. */
@@ -58,9 +50,9 @@ async function aDay(): Promise<void> {
   expect((await fleet.once()).planned.changes.map(({ kind }) => kind)).toEqual(['move', 'move']);
   await release('1.0.1');
   await fleet.once();
-  await database.pool.query(`update processors set status = 'terminated' where id = $1`, [cam2]);
+  await fleet.pool.query(`update processors set status = 'terminated' where id = $1`, [cam2]);
   await fleet.once();
-  await database.pool.query(
+  await fleet.pool.query(
     `insert into processors (id, processor_template_id, node_type, node_id) values ($1, '00000000-0000-4000-8000-00000000000a', 'edge', '00000000-0000-4000-8000-0000000000e2')`,
     [cam4],
   );
@@ -74,9 +66,9 @@ test('a database restored from yesterday decides nothing, is repaired from Git, 
   await release('1.0.2');
   await expect(fleet.once()).rejects.toMatchObject({ code: 'database-behind', retry: 'never' });
   await expect(fleet.engine.publisher.checkRemote()).rejects.toMatchObject({ code: 'database-behind' });
-  const told = await database.pool.query(`select evidence from dory.events where kind = 'database-behind'`);
+  const told = await fleet.pool.query(`select evidence from dory.events where kind = 'database-behind'`);
   expect(told.rows).toEqual([{ evidence: { git: 5, database: 1 } }]);
-  const version = async (): Promise<unknown> => (await database.pool.query('select version, revision from dory.state')).rows;
+  const version = async (): Promise<unknown> => (await fleet.pool.query('select version, revision from dory.state')).rows;
   const before = await version();
   expect(before).toMatchObject([{ revision: '1' }]);
 
@@ -97,14 +89,14 @@ test('a database restored from yesterday decides nothing, is repaired from Git, 
   // The first stays where it is, under the epoch that it has; the second starts above all it ever had.
   expect(report.planned.changes.map(({ kind, processorId, after }) => [kind, processorId, after?.epoch])).toEqual([['place', cam2, 6], ['update', '00000000-0000-4000-8000-0000000000c3', 1]]);
   expect(await running()).toEqual({ [cam1]: '-e2 on managed', [cam2]: '-e6 on edge-1', '00000000-0000-4000-8000-0000000000c3': '-e1 on managed' });
-  expect((await database.pool.query('select from dory.revisions where committed_at is null')).rowCount).toBe(0);
+  expect((await fleet.pool.query('select from dory.revisions where committed_at is null')).rowCount).toBe(0);
   expect((await fleet.once()).decision.wrote).toBe(false);
 });
 
 test('an epoch that only an agent has seen counts as well', async () => {
   await fleet.once();
-  await database.pool.query(`delete from dory.placements where processor_id = $1`, [cam2]);
-  await database.pool.query(
+  await fleet.pool.query(`delete from dory.placements where processor_id = $1`, [cam2]);
+  await fleet.pool.query(
     `insert into dory.events (kind, processor_id, evidence) select 'epoch-ahead', id, '{"echoed": 9, "known": 1}' from processors where id = any($1)`,
     [[cam1, cam2]],
   );
@@ -117,7 +109,7 @@ test('an epoch that only an agent has seen counts as well', async () => {
 
 test('a database that is not behind is left alone', async () => {
   await fleet.once();
-  const before = await database.pool.query('select version from dory.state');
+  const before = await fleet.pool.query('select version from dory.state');
   expect(await repair({})).toEqual({ applied: false, git: 1, database: 1, revision: null, changes: [], floors: [], unexplained: [] });
-  expect((await database.pool.query('select version from dory.state')).rows).toEqual(before.rows);
+  expect((await fleet.pool.query('select version from dory.state')).rows).toEqual(before.rows);
 });

@@ -9,26 +9,19 @@ import { nodesList, type NodeItem } from '../../../src/operator/nodes-view.ts';
 import { runOperation, type Operation, type OperatorContext } from '../../../src/operator/operation.ts';
 import { processorsList } from '../../../src/operator/processors-view.ts';
 import { status } from '../../../src/operator/status-view.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
-import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
+import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
 
-let database: TestDatabase;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let fleet: TestFleet;
+let fleet: SmallFleet;
 let context: OperatorContext;
 
 /** A fleet with one failover behind it. */
 beforeAll(async () => {
-  database = await testDatabase();
-  folder = await temporaryFolder();
-  await seedSmallFleet(database.pool);
-  fleet = await testFleet({ ...database, folder: folder.path });
+  fleet = await openSmallFleet();
   context = operatorContext(fleet.runtime, fleet.engine.repository);
   await fleet.once();
   await fleet.age(61_000, 'edge-1');
   await fleet.once();
-  await database.pool.query(`
+  await fleet.pool.query(`
     insert into dory.locks (scope, subject, name, owner, reason, expires_at)
       values ('node', '00000000-0000-4000-8000-0000000000e2', 'edge-2', 'ann', 'new disk', now() + interval '1 hour'),
              ('node', '00000000-0000-4000-8000-0000000000e1', 'edge-1', 'bob', 'over', now() - interval '1 second');
@@ -40,11 +33,7 @@ beforeAll(async () => {
   `);
 });
 
-afterAll(async () => {
-  await fleet.close();
-  await database.close();
-  await folder.remove();
-});
+afterAll(() => fleet.close());
 
 type List<Item> = Operation<z.ZodObject, z.ZodType<{ items: Item[]; continue: string | null }>>;
 
@@ -127,7 +116,7 @@ describe('roll-outs', () => {
   });
 
   it('are counted, and those that failed are told in the words of the cluster', async () => {
-    await database.pool.query(`
+    await fleet.pool.query(`
       insert into dory.rollouts (processor_id, epoch, revision, state, reason, evidence)
         select processor_id, epoch, revision, 'failed', 'image-pull', '{"node": "pool-1", "namespace": "default", "pod": "camera-0", "words": "manifest unknown"}'::jsonb from dory.placements where processor_id::text like '%c1'
         union all select processor_id, epoch, revision, 'live', null, '{}' from dory.placements where processor_id::text like '%c3'
@@ -164,7 +153,7 @@ describe('events', () => {
     expect((await list(eventsList, { cycle: all.find(({ kind }) => kind === 'verdict-lost')?.cycle })).items.every(({ revision }) => revision === 2)).toBe(true);
     expect(await kinds({ revision: 1 })).toContain('place');
     expect(await kinds({ revision: 1 })).not.toContain('move');
-    await database.pool.query(`update dory.events set at = now() - interval '2 hours' where kind = 'place'`);
+    await fleet.pool.query(`update dory.events set at = now() - interval '2 hours' where kind = 'place'`);
     expect(await kinds({ since: '1h' })).not.toContain('place');
     expect((await inPages(eventsList, 3)).map(({ id }) => id)).toEqual(all.map(({ id }) => id));
     expect(await refusal(eventsList, { continue: '-1' })).toBe('invalid-input');
