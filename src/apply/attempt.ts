@@ -5,7 +5,7 @@ import type { KubeAnswer, KubeRequest } from '../platform/kube/write.ts';
 import type { Random } from '../platform/random.ts';
 import { backoff } from '../platform/retry.ts';
 import type { FailReason, Outcome, Retry, SkipReason } from './actions.ts';
-import type { Kinds } from './kinds.ts';
+import { misplaced, type Kinds } from './kinds.ts';
 import type { Step } from './lanes.ts';
 import { fieldManager, readLive } from './live.ts';
 import { notEstablished } from './established.ts';
@@ -71,6 +71,8 @@ export async function tryOnce(attempt: Attempt, options: AttemptOptions): Promis
   const located = await options.kinds.locate(refOf(action), options.send);
   if (located.kind === 'trouble') return located.answer.kind === 'answered' ? refused(attempt, located.answer, null, options) : unanswered(attempt, located.answer, options);
   if (located.kind === 'unknown') return ended(failed(action, 'kind-unknown', `the server knows no ${refOf(action).kind} in ${refOf(action).apiVersion}`, 'later'));
+  const nowhere = misplaced(refOf(action), located);
+  if (nowhere !== null) return ended(failed(action, 'invalid', nowhere, 'never'));
   const objection = options.objection(action);
   if (objection !== null) return ended({ kind: 'skipped', ref: refOf(action), ...objection });
   const answer = await options.send(requestOf(action, located.path, options.dryRun));

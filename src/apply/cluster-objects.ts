@@ -3,14 +3,14 @@ import { objectSchema, type KubeObject } from '../platform/kube/watch.ts';
 import type { KubeAnswer, KubeRequest, KubeWriter } from '../platform/kube/write.ts';
 import type { KindRef } from './compare.ts';
 import type { JsonPatch } from './hand-over.ts';
-import type { Kinds, Located } from './kinds.ts';
+import { misplaced, type Kinds, type Located } from './kinds.ts';
 import type { ObjectRef } from './objects.ts';
 
 /** Single objects of the cluster, read and patched where a watch does not show enough. */
 export interface ClusterObjects {
   /** Where all of a kind is listed; null: the cluster has no such kind. @throws Failure `kubernetes-unreachable` */
   listOf(kind: KindRef): Promise<string | null>;
-  /** Null: there is none. @throws Failure `kubernetes-unreachable`, `kubernetes-refused` */
+  /** Null: there is none, or there can be none. @throws Failure `kubernetes-unreachable`, `kubernetes-refused` */
   read(ref: ObjectRef): Promise<KubeObject | null>;
   /** False: somebody wrote in between, or it is gone. Throws as `read`. */
   patch(ref: ObjectRef, patch: JsonPatch): Promise<boolean>;
@@ -26,8 +26,9 @@ export function createClusterObjects(writer: KubeWriter, kinds: Kinds): ClusterO
   return {
     listOf: async ({ apiVersion, kind }) => (await locate({ apiVersion, kind, namespace: null, name: 'any' }))?.all ?? null,
     read: async (ref) => {
-      const path = (await locate(ref))?.path;
-      if (path === undefined) return null;
+      const located = await locate(ref);
+      if (located === null || misplaced(ref, located) !== null) return null;
+      const { path } = located;
       const answer = await send({ method: 'GET', path });
       if (answer.kind === 'answered' && answer.status === 404) return null;
       if (answer.kind === 'answered' && answer.status === 200) return objectSchema.parse(answer.body);

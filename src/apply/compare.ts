@@ -2,7 +2,7 @@ import { byText, type Digest, type ProcessorId } from '../model/ids.ts';
 import { seconds, type Millis } from '../model/time.ts';
 import type { Action, ApplyReason, SkipReason } from './actions.ts';
 import { argoManager } from './live.ts';
-import type { DesiredEntry, DesiredTree, LiveObject } from './objects.ts';
+import { keyOf, type DesiredEntry, type DesiredTree, type LiveObject } from './objects.ts';
 
 /** An object as it was in sync: our fields, right after this document was applied or found to be applied. */
 export interface Synced {
@@ -38,11 +38,17 @@ export interface ApplyRules {
 /** What is to be done about one committed object. The texts are not read yet: of most objects none is needed. */
 export type Finding =
   | { readonly kind: 'in-sync' }
-  /** `probe`: an object of this name may be there without our label. `migrate`: fields of other managers become ours. */
-  | { readonly kind: 'apply'; readonly entry: DesiredEntry; readonly live: LiveObject | null; readonly force: boolean; readonly why: ApplyReason; readonly probe: boolean; readonly migrate: boolean }
+  /** `migrate`: fields of other managers become ours. */
+  | { readonly kind: 'apply'; readonly entry: DesiredEntry; readonly live: LiveObject | null; readonly force: boolean; readonly why: ApplyReason; readonly migrate: boolean }
+  /** No processor's, and no watch shows it: the system's own objects don't carry the label by which members are found. */
+  | { readonly kind: 'look'; readonly entry: DesiredEntry }
   /** Nothing is remembered of it: the values of the document have to be compared with those of our fields. */
   | { readonly kind: 'verify'; readonly entry: DesiredEntry; readonly live: LiveObject }
   | Extract<Action, { kind: 'skip' }>;
+
+export type ApplyFinding = Extract<Finding, { kind: 'apply' }>;
+export type VerifyFinding = Extract<Finding, { kind: 'verify' }>;
+export type SkipFinding = Extract<Finding, { kind: 'skip' }>;
 
 /** Who applied before, and gives way as with `kubectl apply --server-side` and Flux: its fields become ours. */
 const givesWay: ReadonlySet<string> = new Set(['kubectl', 'kubectl-client-side-apply', 'kubectl-create', 'kubectl-replace', 'before-first-apply']);
@@ -57,6 +63,8 @@ export interface ComparedWith {
 
 /** What was written, and what no watch has shown for so long, was deleted before one could. */
 const shownWithin = seconds(20);
+/** What no watch shows is read so often. */
+const lookEvery = seconds(300);
 
 /** Of each committed object, in the order of the tree. Pure. */
 export function compare(tree: DesiredTree, facts: ComparedWith): readonly Finding[] {
@@ -75,21 +83,33 @@ export function laterEpoch({ processorId, epoch }: Pick<DesiredEntry, 'processor
   return epoch !== null && seen > epoch ? `the cluster shows epoch ${String(seen)}, this commit has ${String(epoch)}` : null;
 }
 
-function compareMissing(entry: DesiredEntry, synced: Synced | null, { inventory, rules, now }: ComparedWith): Finding {
+function compareMissing(entry: DesiredEntry, synced: Synced | null, { inventory, now }: ComparedWith): Finding {
   const known = inventory.knows(entry.ref);
   if (known === 'not-all') return skip(entry, 'partial-knowledge', `what there is of ${entry.ref.kind} is not known now`);
   // Written, and not yet shown by the watch; its deletion would make this be forgotten.
-  if (synced?.desired === entry.digest && now - synced.at < shownWithin) return { kind: 'in-sync' };
+  if (synced?.desired === entry.digest && now - synced.at < (entry.processorId === null ? lookEvery : shownWithin)) return { kind: 'in-sync' };
   // The names of processors' objects hold a hash of their id: nobody else has them, and if so, fields conflict.
-  return { kind: 'apply', entry, live: null, force: false, why: 'missing', probe: entry.processorId === null && known === 'all' && !rules.adopt, migrate: false };
+  return entry.processorId === null && known === 'all' ? { kind: 'look', entry } : missing(entry);
 }
 
-function compareLive(entry: DesiredEntry, live: LiveObject, synced: Synced | null, rules: ApplyRules): Finding {
+/** Nothing is there, so nothing is taken from anybody: if something came meanwhile, fields conflict. */
+function missing(entry: DesiredEntry): ApplyFinding {
+  return { kind: 'apply', entry, live: null, force: false, why: 'missing', migrate: false };
+}
+
+/** Of an object that was read because no watch shows it. @param live null: there is none */
+export function compareRead(entry: DesiredEntry, live: LiveObject | null, { synced, rules }: Pick<ComparedWith, 'synced' | 'rules'>): Exclude<Finding, { kind: 'look' }> {
+  if (live === null) return missing(entry);
+  if (live.owned === null && !rules.adopt) return skip(entry, 'not-ours', 'an object of this name is there, and nothing of it is ours');
+  return compareLive(entry, live, synced.get(keyOf(entry.ref)) ?? null, rules);
+}
+
+function compareLive(entry: DesiredEntry, live: LiveObject, synced: Synced | null, rules: ApplyRules): Exclude<Finding, { kind: 'look' }> {
   if (live.terminating) return skip(entry, 'terminating', 'it is being deleted');
   if (live.trackedBy !== null && !rules.adopt) return skip(entry, 'tracked-by-argocd', `the Application ${live.trackedBy} of Argo CD tracks it`);
   if (live.owned === null) return adopt(entry, live, rules);
   const force = rules.drift === 'correct' || rules.adopt;
-  const changed: Finding = { kind: 'apply', entry, live, force, why: 'changed', probe: false, migrate: rules.adopt && live.trackedBy !== null };
+  const changed: ApplyFinding = { kind: 'apply', entry, live, force, why: 'changed', migrate: rules.adopt && live.trackedBy !== null };
   if (synced === null) return entry.revision === live.revision && !changed.migrate ? { kind: 'verify', entry, live } : changed;
   if (synced.desired !== entry.digest) return changed;
   if (synced.owned === live.owned || Number(live.resourceVersion) < synced.resourceVersion) return { kind: 'in-sync' };
@@ -98,10 +118,10 @@ function compareLive(entry: DesiredEntry, live: LiveObject, synced: Synced | nul
 }
 
 /** It carries our label, and no field of it is ours: somebody else applied it. */
-function adopt(entry: DesiredEntry, live: LiveObject, rules: ApplyRules): Finding {
+function adopt(entry: DesiredEntry, live: LiveObject, rules: ApplyRules): ApplyFinding | SkipFinding {
   const strangers = live.managers.filter((manager) => !givesWay.has(manager) && !writesStatusOnly.test(manager));
   if (strangers.length > 0 && !rules.adopt) return skip(entry, 'not-ours', `${strangers.join(', ')} applied it`);
-  return { kind: 'apply', entry, live, force: true, why: 'adopted', probe: false, migrate: true };
+  return { kind: 'apply', entry, live, force: true, why: 'adopted', migrate: true };
 }
 
 /** Controllers of the cluster itself own fields of every object. */
@@ -112,22 +132,28 @@ export function isTakenOver(manager: string): boolean {
   return givesWay.has(manager) || manager === argoManager;
 }
 
-function skip({ ref }: DesiredEntry, reason: SkipReason, detail: string): Finding {
+function skip({ ref }: DesiredEntry, reason: SkipReason, detail: string): SkipFinding {
   return { kind: 'skip', ref, reason, detail };
+}
+
+function isNewer(live: LiveObject, { revision }: DesiredTree, epoch: number | null): boolean {
+  return (live.revision ?? 0) > revision || (epoch !== null && (live.epoch ?? 0) > epoch);
 }
 
 export interface PruneRules {
   /** Objects that may be deleted now, beside those that a later epoch replaces. */
   readonly budget: number;
+  /** Deletions that are in the budget already, by `keyOf`: to try one again costs nothing. */
+  readonly spent: ReadonlySet<string>;
   readonly adopt: boolean;
-  /** Whether a tree without any object of ours may empty the cluster. */
+  /** Whether a tree without any object, or without any processor, may empty the cluster of them. */
   readonly allowEmpty: boolean;
   /** Of `removedProcessors`, those that our database knows. */
   readonly known: ReadonlySet<string>;
 }
 
 /** Processors that the cluster shows, and the commit does not. Another installation's carry the same label. */
-export function removedProcessors(tree: DesiredTree, inventory: Inventory): readonly ProcessorId[] {
+export function removedProcessors(tree: DesiredTree, inventory: Pick<Inventory, 'objects'>): readonly ProcessorId[] {
   const wanted = new Set([...tree.objects.values()].map(({ processorId }) => processorId));
   return [...new Set([...inventory.objects.values()].flatMap(({ processorId }) => (processorId === null || wanted.has(processorId) ? [] : [processorId])))];
 }
@@ -140,11 +166,11 @@ export function pruneActions(tree: DesiredTree, inventory: Inventory, rules: Pru
   const epochs = new Map([...tree.objects.values()].flatMap(({ processorId, epoch }) => (processorId === null ? [] : [[processorId, epoch ?? 0] as const])));
   const leftovers = [...inventory.objects].filter(([key, live]) => !tree.objects.has(key) && isOurs(live, rules)).sort(([a], [b]) => byText(a, b));
   let budget = rules.budget;
-  return leftovers.map(([, live]): Action => {
+  return leftovers.map(([key, live]): Action => {
     const epoch = live.processorId === null ? null : (epochs.get(live.processorId) ?? null);
-    const refused = refusePrune(live, epoch, { tree, inventory, rules });
+    const refused = refusePrune(live, epoch, { processors: epochs.size, tree, inventory, rules });
     if (refused !== null) return { kind: 'skip', ref: live.ref, ...refused };
-    if (epoch !== null) return { kind: 'prune', live };
+    if (epoch !== null || rules.spent.has(key)) return { kind: 'prune', live };
     budget -= 1;
     if (budget >= 0) return { kind: 'prune', live };
     return { kind: 'skip', ref: live.ref, reason: 'delete-budget', detail: 'more would be deleted at once than apply may delete' };
@@ -157,11 +183,11 @@ function isOurs({ owned, terminating, trackedBy }: LiveObject, { adopt }: PruneR
 }
 
 /** @param epoch what the commit has of its processor; null: nothing */
-function refusePrune(live: LiveObject, epoch: number | null, { tree, inventory, rules }: { readonly tree: DesiredTree; readonly inventory: Inventory; readonly rules: PruneRules }): { readonly reason: SkipReason; readonly detail: string } | null {
+function refusePrune(live: LiveObject, epoch: number | null, { processors, tree, inventory, rules }: { readonly processors: number; readonly tree: DesiredTree; readonly inventory: Inventory; readonly rules: PruneRules }): { readonly reason: SkipReason; readonly detail: string } | null {
   if (live.trackedBy !== null && !rules.adopt) return { reason: 'tracked-by-argocd', detail: `the Application ${live.trackedBy} of Argo CD tracks it` };
-  if (tree.objects.size === 0 && !rules.allowEmpty) return { reason: 'delete-budget', detail: 'the commit has no object at all' };
+  const lacks = tree.objects.size === 0 ? 'object' : live.processorId !== null && processors === 0 ? 'processor' : null;
+  if (lacks !== null && !rules.allowEmpty) return { reason: 'delete-budget', detail: `the commit has no ${lacks} at all: dory apply --allow-empty deletes what is left` };
   if (epoch === null && live.processorId !== null && !rules.known.has(live.processorId)) return { reason: 'not-ours', detail: 'our database never had its processor' };
   if (inventory.knows(live.ref) !== 'all') return { reason: 'partial-knowledge', detail: `what there is of ${live.ref.kind} is not known now` };
-  const isNewer = (live.revision ?? 0) > tree.revision || (epoch !== null && (live.epoch ?? 0) > epoch);
-  return isNewer ? { reason: 'higher-epoch', detail: `revision ${String(live.revision)} put it there, and this commit is revision ${String(tree.revision)}` } : null;
+  return isNewer(live, tree, epoch) ? { reason: 'higher-epoch', detail: `revision ${String(live.revision)} put it there, and this commit is revision ${String(tree.revision)}` } : null;
 }

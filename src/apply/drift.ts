@@ -1,6 +1,6 @@
 import type { KubeObject } from '../platform/kube/watch.ts';
 import { canonicalJson } from '../platform/digest.ts';
-import { appliedValues, inOneForm, isMap, type Fields } from './fields.ts';
+import { appliedValues, inOneForm, isMap, itemKeys, type Fields } from './fields.ts';
 import { isOurEntry, managersOf, ourValues } from './live.ts';
 
 /** Who changed what of our fields, and when. Values are left out: they may be secret. */
@@ -29,8 +29,8 @@ export function driftOf(manifest: unknown, object: KubeObject): Drift {
   return { fields: fields.slice(0, mostFields).map(shown), who: who.map(({ manager, operation, time }) => ({ manager, operation, when: time })) };
 }
 
-/** Steps from the root: names of fields, and items of a list by their name. */
-type Path = readonly (string | { readonly item: string })[];
+/** Steps from the root: names of fields, and items of a list. */
+type Path = readonly (string | Named)[];
 
 function* changedPaths(wanted: unknown, found: unknown, path: Path): Generator<Path> {
   if (isMap(wanted) && isMap(found) && Object.keys(wanted).length > 0) {
@@ -38,7 +38,7 @@ function* changedPaths(wanted: unknown, found: unknown, path: Path): Generator<P
     return;
   }
   if (isNamedList(wanted) && isNamedList(found)) {
-    for (const item of wanted) yield* changedPaths(item, itemOf(found, item.name), [...path, { item: item.name }]);
+    for (const item of wanted) yield* changedPaths(item, itemOf(found, item.name), [...path, item]);
     return;
   }
   if (found === undefined || canonicalJson(wanted) !== canonicalJson(found)) yield path;
@@ -59,13 +59,21 @@ function covers(fields: Fields, path: Path): boolean {
   let at = fields;
   for (const [n, step] of path.entries()) {
     if (n > 0 && Object.keys(at).length === 0) return true;
-    const below = typeof step === 'string' ? at[`f:${step}`] : at[`k:${JSON.stringify({ name: step.item })}`];
+    const below = typeof step === 'string' ? at[`f:${step}`] : itemFields(at, step);
     if (below === undefined) return false;
     at = below;
   }
   return true;
 }
 
+/** Of the element that names this item: by its name, or by other keys, of which the server fills in what the document lacks. */
+function itemFields(fields: Fields, item: Named): Fields | undefined {
+  return Object.entries(fields).find(([element]) => {
+    const known = Object.entries(itemKeys(element) ?? {}).filter(([key]) => key in item);
+    return known.length > 0 && known.every(([key, value]) => item[key] === value);
+  })?.[1];
+}
+
 function shown(path: Path): string {
-  return path.map((step, n) => (typeof step === 'string' ? `${n === 0 ? '' : '.'}${step}` : `[${step.item}]`)).join('');
+  return path.map((step, n) => (typeof step === 'string' ? `${n === 0 ? '' : '.'}${step}` : `[${step.name}]`)).join('');
 }

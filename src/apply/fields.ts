@@ -60,10 +60,18 @@ function ownedItem(item: unknown, place: number, elements: readonly ListElement[
 function listElement([element, below]: readonly [string, Fields]): ListElement {
   const rest = element.slice(2);
   if (element.startsWith('i:')) return { below, names: (_, place) => rest === String(place) };
-  const value = parsed(rest);
-  if (element.startsWith('v:')) return { below, names: (item) => isSame(item, value) };
-  const keys = element.startsWith('k:') && isMap(value) ? Object.entries(value) : null;
-  return { below, names: (item) => keys !== null && isMap(item) && keys.every(([key, wanted]) => isSame(item[key] ?? null, wanted)) };
+  if (element.startsWith('v:')) {
+    const value = parsed(rest);
+    return { below, names: (item) => isSame(item, value) };
+  }
+  const keys = Object.entries(itemKeys(element) ?? {});
+  return { below, names: (item) => keys.length > 0 && isMap(item) && keys.every(([key, wanted]) => isSame(item[key] ?? null, wanted)) };
+}
+
+/** By which keys an element names an item of a list; null if it names none so. */
+export function itemKeys(element: string): Values | null {
+  const value = element.startsWith('k:') ? parsed(element.slice(2)) : undefined;
+  return isMap(value) ? value : null;
 }
 
 function isSame(a: unknown, b: unknown): boolean {

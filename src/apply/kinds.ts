@@ -15,7 +15,7 @@ export type Send = (request: KubeRequest) => Promise<KubeAnswer>;
 
 export type Located =
   /** `path` of the object, without a query; `all` of its kind, in every namespace. */
-  | { readonly kind: 'found'; readonly path: string; readonly all: string }
+  | { readonly kind: 'found'; readonly path: string; readonly all: string; readonly namespaced: boolean }
   | { readonly kind: 'unknown' }
   /** The question itself failed. */
   | { readonly kind: 'trouble'; readonly answer: KubeAnswer };
@@ -54,10 +54,16 @@ export function createKinds(clock: Clock): Kinds {
         if (trouble !== null) return { kind: 'trouble', answer: trouble };
       }
       const resource = known.get(ref.apiVersion)?.resources.get(ref.kind);
-      return resource === undefined ? { kind: 'unknown' } : { kind: 'found', path: pathOf(ref, resource), all: `${rootOf(ref.apiVersion)}/${resource.plural}` };
+      return resource === undefined ? { kind: 'unknown' } : { kind: 'found', path: pathOf(ref, resource), all: `${rootOf(ref.apiVersion)}/${resource.plural}`, namespaced: resource.namespaced };
     },
     forget: (apiVersion) => { known.delete(apiVersion); },
   };
+}
+
+/** Why an object can't be where it says it is; null if it can. */
+export function misplaced({ kind, namespace }: ObjectRef, { namespaced }: Extract<Located, { kind: 'found' }>): string | null {
+  if (namespaced === (namespace !== null)) return null;
+  return namespaced ? `it names no namespace, and a ${kind} lies in one` : `it names the namespace ${String(namespace)}, and a ${kind} belongs to the whole cluster`;
 }
 
 function rootOf(apiVersion: string): string {

@@ -4,13 +4,13 @@ import type { Clock } from '../platform/clock.ts';
 import type { Action } from './actions.ts';
 import type { DriftRecord } from './applied.ts';
 import type { ClusterObjects } from './cluster-objects.ts';
-import { isTakenOver, type Finding, type Synced } from './compare.ts';
+import { compareRead, isTakenOver, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type Synced, type VerifyFinding } from './compare.ts';
 import type { DesiredReader } from './desired.ts';
 import { driftOf } from './drift.ts';
 import { appliedValues, ownedDigest } from './fields.ts';
 import { handOver } from './hand-over.ts';
-import { fieldManager } from './live.ts';
-import { keyOf, type DesiredEntry, type DesiredObject } from './objects.ts';
+import { fieldManager, readLive } from './live.ts';
+import { keyOf, type DesiredEntry, type DesiredObject, type LiveObject } from './objects.ts';
 import { parseManifest } from './plain-yaml.ts';
 
 /** From findings to what is sent: texts are read, and what a comparison can't know is looked up. */
@@ -19,23 +19,46 @@ export interface PrepareOptions {
   readonly objects: Pick<ClusterObjects, 'read' | 'patch'>;
   readonly synced: Map<string, Synced>;
   /** Objects that were in sync, and that somebody deleted. */
-  readonly lost: Set<string>;
+  readonly lost: ReadonlySet<string>;
   readonly dryRun: boolean;
   readonly clock: Clock;
 }
 
-type ApplyFinding = Extract<Finding, { kind: 'apply' }>;
-type VerifyFinding = Extract<Finding, { kind: 'verify' }>;
-
-/** Compares committed values with those of our fields. What can't be told apart (the server writes some values in its own way) is applied once. */
-export async function verify(findings: readonly VerifyFinding[], { desired, synced, clock }: PrepareOptions, force: boolean): Promise<readonly ApplyFinding[]> {
+/**
+ * Compares committed values with those of our fields.
+ * @returns those that differ, be it only in how the server writes a value, which nobody but the server can tell
+ */
+export async function verify(findings: readonly VerifyFinding[], { desired, synced, clock }: Pick<PrepareOptions, 'desired' | 'synced' | 'clock'>): Promise<readonly VerifyFinding[]> {
   const documents = await desired.load(findings.map(({ entry }) => entry));
-  return findings.flatMap(({ entry, live }, n): readonly ApplyFinding[] => {
+  return findings.filter(({ entry, live }, n) => {
     const values = appliedValues(parseManifest(documents[n]?.yaml ?? '', entry.path));
-    if (ownedDigest(values) !== live.owned) return [{ kind: 'apply', entry, live, force, why: 'changed', probe: false, migrate: false }];
-    synced.set(keyOf(entry.ref), { desired: entry.digest, owned: live.owned, resourceVersion: Number(live.resourceVersion), at: clock.monotonic() });
-    return [];
+    if (ownedDigest(values) !== live.owned) return true;
+    synced.set(keyOf(entry.ref), inSyncNow(entry, live, clock));
+    return false;
   });
+}
+
+/** As it is on the cluster is as it should be. */
+export function inSyncNow({ digest }: Pick<DesiredEntry, 'digest'>, { owned, resourceVersion }: LiveObject, clock: Clock): Synced {
+  return { desired: digest, owned, resourceVersion: Number(resourceVersion), at: clock.monotonic() };
+}
+
+/** What no watch shows is read, and compared then. One that can't be read holds up no other. */
+export function lookAt(findings: readonly Extract<Finding, { kind: 'look' }>[], { objects, synced, clock }: PrepareOptions, rules: ApplyRules): Promise<readonly Exclude<Finding, { kind: 'look' }>[]> {
+  const look = async ({ entry }: { readonly entry: DesiredEntry }): Promise<Exclude<Finding, { kind: 'look' }>> => {
+    const object = await objects.read(entry.ref);
+    const live = object === null ? null : readLive(object, entry.ref);
+    const finding = compareRead(entry, live, { synced, rules });
+    if (finding.kind === 'in-sync' && live !== null) synced.set(keyOf(entry.ref), inSyncNow(entry, live, clock));
+    return finding;
+  };
+  return inLanes(findings, (finding) => look(finding).catch((error: unknown) => skipFor(finding.entry, error)));
+}
+
+/** @throws what is no `Failure` */
+function skipFor({ ref }: Pick<DesiredEntry, 'ref'>, error: unknown): SkipFinding {
+  if (!(error instanceof Failure)) throw error;
+  return { kind: 'skip', ref, reason: 'partial-knowledge', detail: error.message };
 }
 
 export interface Prepared {
@@ -52,30 +75,22 @@ export async function prepare(findings: readonly ApplyFinding[], options: Prepar
   const documents = await options.desired.load(findings.map(({ entry }) => entry));
   const items = findings.map((finding, n) => ({ finding, desired: documents[n] ?? missing(finding.entry) }));
   const drifts: DriftRecord[] = [];
-  const actions = await inLanes(items, ({ finding, desired }) => toAction(finding, desired, drifts, options).catch((error: unknown): Action => {
-    if (!(error instanceof Failure)) throw error;
-    // One that can't be looked at holds up no other.
-    return { kind: 'skip', ref: desired.ref, reason: 'partial-knowledge', detail: error.message };
-  }));
+  // One that can't be looked at holds up no other.
+  const actions = await inLanes(items, ({ finding, desired }) => toAction(finding, desired, drifts, options).catch((error: unknown): Action => skipFor(desired, error)));
   return { actions, drifts };
 }
 
-async function toAction({ live, why, force, probe, ...finding }: ApplyFinding, desired: DesiredObject, drifts: DriftRecord[], options: PrepareOptions): Promise<Action> {
+async function toAction({ live, why, force, ...finding }: ApplyFinding, desired: DesiredObject, drifts: DriftRecord[], options: PrepareOptions): Promise<Action> {
   const { ref, processorId } = desired;
-  const skip = (detail: string): Action => ({ kind: 'skip', ref, reason: 'not-ours', detail });
-  if (probe && (await isThere(desired, options))) return skip('an object of this name is there without our label');
-  if (finding.migrate && !(await migrate({ ...finding, live }, options))) return skip('it changed while it was taken over');
-  if (why === 'missing' && options.lost.delete(keyOf(ref))) drifts.push({ ref, processorId, deleted: true, action: 'corrected', fields: [], who: [] });
-  if (why === 'drifted' && drifts.length < toldOfAPass) drifts.push(...(await diagnose(desired, processorId, 'corrected', options)));
+  if (finding.migrate && !(await migrate({ ...finding, live }, options))) return { kind: 'skip', ref, reason: 'not-ours', detail: 'it changed while it was taken over' };
+  const unsaid = { ref, processorId, action: 'corrected', fields: [], who: [] } as const;
+  if (why === 'missing' && options.lost.has(keyOf(ref))) drifts.push({ ...unsaid, deleted: true });
+  if (why === 'drifted') drifts.push(...(drifts.length < toldOfAPass ? await diagnose(desired, processorId, 'corrected', options) : [{ ...unsaid, deleted: false }]));
   return { kind: 'apply', desired, live, force, why };
 }
 
 function missing({ path }: DesiredEntry): never {
   throw new Failure('git-corrupt', `${path} can't be read from the clone.`);
-}
-
-async function isThere({ ref }: DesiredObject, { objects }: PrepareOptions): Promise<boolean> {
-  return (await objects.read(ref)) !== null;
 }
 
 /** Fields of who applied it before become ours, so that what our document lacks goes, and nobody else holds on to it. */

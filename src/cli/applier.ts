@@ -44,9 +44,9 @@ export function openApplier(runtime: Pick<Runtime, 'kubernetes' | 'settings' | '
   const { drift, adopt, system, deleteShare, deleteFloor, deleteWindow } = settings.ssa;
   const desired = createDesiredReader({ newest: () => repository.ownTree(), blobs: (names) => repository.readBlobs(names) }, { folder: `clusters/${settings.cluster}/`, system });
   const applier = createApplier({
-    desired, inventory, objects, clock, log, assertLeading,
+    desired, inventory, objects, clock, assertLeading,
     executor: createExecutor({ writer, clock, random }),
-    store: createAppliedStore(pool),
+    store: createAppliedStore(pool, assertLeading),
     rules: { drift, adopt },
     prune: { share: deleteShare, floor: deleteFloor, window: deleteWindow },
   });

@@ -1,18 +1,20 @@
 import type { PassReport } from '../apply/applier.ts';
+import type { PassOptions } from '../apply/pass.ts';
 import type { Repository } from '../commit/repository.ts';
 import { createLoop } from '../loop.ts';
 import type { Failure } from '../model/failure.ts';
-import { seconds, type Millis } from '../model/time.ts';
+import { seconds } from '../model/time.ts';
 import type { Leadership } from '../platform/campaign.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import { openApplier, type OpenApplier } from './applier.ts';
+import { newCycleName } from './engine.ts';
 import type { Runtime } from './runtime.ts';
 
 /** With `apply: ssa`: the loop that keeps the cluster at the newest commit, beside the one that makes commits. */
 export interface Applying {
-  /** A commit is on the remote. */
-  pushed(): void;
+  /** A commit is on the remote. @param cycle that made it: the pass that brings it to the cluster is named like it */
+  pushed(cycle: string): void;
   /** Applies while this instance leads, until `signal` is aborted. Rejects on a bug. */
   run(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -33,8 +35,11 @@ export function openApplying(runtime: Runtime, metrics: Metrics, { repository, l
   if (settings.apply !== 'ssa') return null;
   const opened = openApplier(runtime, { repository, assertLeading, onChange: () => { loop.wake(); } });
   const { applier } = opened;
+  const tell = createTeller();
   /** Under which lease the remote was asked, and what is remembered was seen. */
   let epoch: number | null = null;
+  let pushedBy: string | null = null;
+  let stopping: AbortSignal | null = null;
   const loop = createLoop({
     cycle: async () => {
       const lease = leadership.current();
@@ -45,7 +50,12 @@ export function openApplying(runtime: Runtime, metrics: Metrics, { repository, l
         applier.forget();
         epoch = lease.epoch;
       }
-      return onePass(runtime, metrics, opened);
+      const cycle = pushedBy ?? newCycleName(runtime);
+      const report = await onePass(runtime, metrics, opened, { cycle, signal: stopping });
+      // One that was overtaken has not brought it.
+      if (pushedBy === cycle && report.commit !== '' && !report.problems.some(({ reason }) => reason === 'overtaken')) pushedBy = null;
+      tell(log.child({ cycle }), report);
+      return report.due;
     },
     mayCycle: () => leadership.current() !== null,
     pollInterval: poll,
@@ -53,26 +63,26 @@ export function openApplying(runtime: Runtime, metrics: Metrics, { repository, l
     onFailure: (failure) => { tellFailure(log, failure); },
   });
   return {
-    pushed: () => {
+    pushed: (cycle) => {
+      pushedBy = cycle;
       applier.overtake();
       loop.wake();
     },
     run: async (signal) => {
-      signal.addEventListener('abort', () => { applier.overtake(); }, { once: true });
+      stopping = signal;
       await loop.run(signal);
     },
     close: () => opened.close(),
   };
 }
 
-async function onePass({ clock, log }: Runtime, metrics: Metrics, { applier }: OpenApplier): Promise<Millis | null> {
+async function onePass({ clock }: Runtime, metrics: Metrics, { applier }: OpenApplier, how: Pick<PassOptions, 'cycle' | 'signal'>): Promise<PassReport> {
   const began = clock.monotonic();
   try {
-    const report = await applier.pass();
+    const report = await applier.pass(how);
     if (report.requests > 0) metrics.applySeconds.observe((clock.monotonic() - began) / 1000);
-    observePass(metrics, report);
-    tellPass(log, report);
-    return report.due;
+    if (report.withheld === null) observePass(metrics, report);
+    return report;
   } catch (error) {
     // A database that goes away in the middle of a pass is no bug.
     throw databaseFailure(error);
@@ -89,16 +99,26 @@ function observePass(metrics: Metrics, { outcomes, requests, inSync, problems, d
   if (complete) metrics.appliedRevision.set(revision);
 }
 
-/** Enough to see what is wrong; `dory.apply_problems` has all of them. */
+/** Enough to see what is wrong; `dory status` and `dory.apply_problems` have more. */
 const told = 10;
 
-function tellPass(log: Runtime['log'], { commit, revision, outcomes, requests, problems, drifts }: PassReport): void {
-  for (const { ref, who, fields, deleted, action } of drifts.slice(0, told)) log.warn({ object: ref, who, fields, deleted, action }, 'somebody else changed what is ours');
-  if (requests === 0) return;
-  const counts: Record<string, number> = {};
-  for (const { kind } of outcomes) counts[kind] = (counts[kind] ?? 0) + 1;
-  log.info({ commit, revision, requests, ...counts }, 'applied');
-  for (const { object, reason, detail } of problems.slice(0, told)) log.warn({ object, reason, detail }, 'not as committed');
+/** Says what is wrong when that changes, and what was done. */
+function createTeller(): (log: Runtime['log'], report: PassReport) => void {
+  let last = '';
+  return (log, { commit, revision, outcomes, requests, problems, drifts, withheld }) => {
+    for (const { ref, who, fields, deleted, action } of drifts.slice(0, told)) log.warn({ object: ref, who, fields, deleted, action }, 'somebody else changed what is ours');
+    if (requests > 0) {
+      const counts: Record<string, number> = {};
+      for (const { kind } of outcomes) counts[kind] = (counts[kind] ?? 0) + 1;
+      log.info({ commit, revision, requests, ...counts }, 'applied');
+    }
+    const wrong = JSON.stringify([withheld, problems.map(({ object, reason }) => [object, reason])]);
+    if (wrong === last) return;
+    last = wrong;
+    if (withheld === 'older-commit') log.warn('the newest commit of ours is older than what was committed: nothing is applied until the branch is restored');
+    for (const { object, reason, detail } of problems.slice(0, told)) log.warn({ object, reason, detail }, 'not as committed');
+    if (problems.length > told) log.warn({ more: problems.length - told }, 'not as committed: dory status tells of all');
+  };
 }
 
 function tellFailure(log: Runtime['log'], failure: Failure): void {

@@ -108,8 +108,9 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   const argocd = await openArgocd(runtime, metrics);
   const engine = await openEngine(runtime, {
     cluster,
-    onPushed: (push) => { [argocd, applying].forEach((each) => each?.pushed(push)); },
+    onPushed: (push) => { argocd?.pushed(push); applying?.pushed(cycleName); },
     onSecrets: () => { loop.wake(); },
+    metrics,
     lease: () => leadership.current(),
     assertLeading: () => stillLeading(runtime, leadership),
     onStep: stages.onStep,
@@ -220,7 +221,7 @@ async function clusterOf(runtime: Runtime, metrics: Metrics, on: { readonly chan
 
 /** What a leader does that no cycle waits for. */
 async function besideCycles(runtime: Runtime, { cluster, leadership, metrics, rollouts, applying }: { readonly cluster: Cluster | null; readonly leadership: Leadership; readonly metrics: Metrics; readonly rollouts: Rollouts | null; readonly applying: Applying | null }, signal: AbortSignal): Promise<void> {
-  const aftermath = cluster === null ? null : seeToAftermath(runtime, { cluster, leadership, assertLeading: () => stillLeading(runtime, leadership) }, signal);
+  const aftermath = cluster === null ? null : seeToAftermath(runtime, { cluster, leadership, metrics, assertLeading: () => stillLeading(runtime, leadership) }, signal);
   await Promise.all([keepHouse(runtime, leadership, metrics, signal), aftermath, rollouts?.run(signal), applying?.run(signal)]);
 }
 

@@ -50,7 +50,7 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
       await applying?.close();
       await server.send('DELETE', '/apis/apps/v1/namespaces/default/statefulsets?propagationPolicy=Background');
     });
-    return { fleet, metrics, pushed: () => { applying?.pushed(); } };
+    return { fleet, metrics, pushed: () => { applying?.pushed('cycle-1'); } };
   };
   const requests = async ({ applyRequests }: Metrics): Promise<number> => (await applyRequests.get()).values[0]?.value ?? 0;
 

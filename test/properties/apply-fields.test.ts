@@ -4,9 +4,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments, stringify } from 'yaml';
 import { identify, scan } from '../../src/apply/desired.ts';
-import { appliedValues, ownedDigest, ownedValues, unionOf, type Fields } from '../../src/apply/fields.ts';
+import { appliedValues, ownedDigest, ownedValues, unionOf } from '../../src/apply/fields.ts';
 import { parsePlain } from '../../src/apply/plain-yaml.ts';
 import { packageRoot } from '../../src/platform/package-root.ts';
+import { applied, fieldName as key } from '../support/applied-fields.ts';
 
 /** Every document that our renderer wrote for the example fleet and for the system. */
 const generated = ['processors', 'system'].flatMap((folder) => {
@@ -14,7 +15,6 @@ const generated = ['processors', 'system'].flatMap((folder) => {
   return readdirSync(path).filter((name) => name.endsWith('.yaml')).flatMap((name) => readFileSync(join(path, name), 'utf8').split(/^---\n/m));
 });
 
-const key = fc.stringMatching(/^[a-zA-Z][\w./-]{0,8}$/);
 const anyScalar = fc.oneof(fc.string(), fc.stringMatching(/^[\w.:/#@ -]{0,12}$/), fc.boolean(), fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.constant(null), fc.constantFrom('null', '~', 'yes', '1e3', '0x1F', '1.2.3', '-', '- a', 'a: b', 'a #b', '5Gi', '.5', '08', "it's", '|', '>', '*x', '&x', '!x', '%x', '@x', '<<', '=', '__proto__'));
 const document = fc.dictionary(key, fc.letrec((tie) => ({
   value: fc.oneof({ depthSize: 'small', withCrossShrink: true }, anyScalar, fc.array(tie('value'), { maxLength: 4 }), fc.dictionary(key, tie('value'), { maxKeys: 4 })),
@@ -59,29 +59,6 @@ describe('the fast reader of YAML', () => {
     }
   });
 });
-
-/** A value, and the fields of whoever applied all of it, as the server would note them: maps field by field, lists in one of four ways. */
-interface Applied {
-  readonly value: unknown;
-  readonly fields: Fields;
-}
-
-const applied: fc.Arbitrary<Applied> = fc.letrec<{ any: Applied; map: Applied }>((tie) => {
-  const leaf = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.constant({}), fc.array(fc.integer(), { maxLength: 3 }), fc.dictionary(key, fc.integer(), { maxKeys: 2 })).map((value): Applied => ({ value, fields: {} }));
-  const keyed = fc.uniqueArray(fc.tuple(key, tie('map')), { minLength: 1, maxLength: 3, selector: ([name]) => name }).map((items): Applied => ({
-    value: items.map(([name, { value }]) => ({ ...(value as object), name })),
-    fields: Object.fromEntries(items.map(([name, { fields }]) => [`k:${JSON.stringify({ name })}`, { ...fields, '.': {}, 'f:name': {} }])),
-  }));
-  const set = fc.uniqueArray(fc.oneof(fc.string(), fc.integer()), { minLength: 1, maxLength: 3 }).map((values): Applied => ({ value: values, fields: Object.fromEntries(values.map((value) => [`v:${JSON.stringify(value)}`, {}])) }));
-  const places = fc.array(tie('any'), { minLength: 1, maxLength: 3 }).map((items): Applied => ({ value: items.map(({ value }) => value), fields: Object.fromEntries(items.map(({ fields }, n) => [`i:${String(n)}`, fields])) }));
-  return {
-    any: fc.oneof({ depthSize: 'small' }, leaf, tie('map'), keyed, set, places),
-    map: fc.dictionary(key, tie('any'), { minKeys: 1, maxKeys: 4 }).map((members): Applied => ({
-      value: Object.fromEntries(Object.entries(members).map(([name, { value }]) => [name, value])),
-      fields: Object.fromEntries(Object.entries(members).map(([name, { fields }]) => [`f:${name}`, fields])),
-    })),
-  };
-}).map;
 
 describe('the values of our fields', () => {
   test('are what was applied, if all of it is ours', () => {

@@ -1,0 +1,237 @@
+import type { Millis } from '../model/time.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Action, Outcome } from './actions.ts';
+import type { AppliedStore, DriftRecord } from './applied.ts';
+import type { ClusterObjects } from './cluster-objects.ts';
+import { compare, laterEpoch, pruneActions, removedProcessors, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type Synced, type VerifyFinding } from './compare.ts';
+import type { Contest } from './contest.ts';
+import type { DesiredReader } from './desired.ts';
+import type { Executor } from './execute.ts';
+import type { LiveInventory } from './inventory.ts';
+import { keyOf, type DesiredTree } from './objects.ts';
+import { diagnose, inSyncNow, lookAt, prepare, verify, type PrepareOptions } from './prepare.ts';
+import { rankOf } from './stages.ts';
+
+export interface ApplierOptions {
+  readonly desired: DesiredReader;
+  readonly inventory: LiveInventory;
+  readonly executor: Executor;
+  readonly objects: ClusterObjects;
+  readonly store: AppliedStore;
+  readonly rules: ApplyRules;
+  readonly prune: { readonly share: number; readonly floor: number; readonly window: Millis };
+  readonly clock: Clock;
+  readonly assertLeading: () => Promise<void>;
+}
+
+export interface PassOptions {
+  /** Named in the log and in events. */
+  readonly cycle: string | null;
+  /** Ends a pass as `overtake` does. */
+  readonly signal: AbortSignal | null;
+  /** Nothing is written, neither to the cluster nor to the database; the server says what it would answer. */
+  readonly dryRun: boolean;
+  readonly adopt: boolean;
+  /** Whether a commit without any object may empty the cluster. */
+  readonly allowEmpty: boolean;
+}
+
+/** What outlives a pass. */
+export interface State extends ApplierOptions {
+  readonly synced: Map<string, Synced>;
+  readonly lost: Set<string>;
+  readonly contest: Contest;
+  under: AbortController;
+  /** Of drift that is only reported: what was told. */
+  told: ReadonlyMap<string, string>;
+  /** Whether what the database knows of the state that was left is in `synced`. */
+  recalled: boolean;
+  /** What was recorded last. */
+  recorded: DesiredTree | null;
+}
+
+/** Texts of so many are held at once. */
+const loadedAtOnce = 1_000;
+
+/** What one pass is about, and what it has done so far. */
+export interface Work {
+  readonly state: State;
+  readonly tree: DesiredTree;
+  readonly how: PassOptions;
+  readonly rules: ApplyRules;
+  readonly preparing: PrepareOptions;
+  readonly actions: Action[];
+  readonly outcomes: Outcome[];
+  readonly drifts: DriftRecord[];
+  requests: number;
+  inSync: number;
+  /** Objects that were read or compared by their values. */
+  compared: number;
+}
+
+export function startWork(state: State, tree: DesiredTree, how: PassOptions): Work {
+  const { desired, objects, synced, lost, clock } = state;
+  return {
+    state, tree, how,
+    rules: { ...state.rules, adopt: how.adopt },
+    preparing: { desired, objects, synced, lost, clock, dryRun: how.dryRun },
+    actions: [], outcomes: [], drifts: [], requests: 0, inSync: 0, compared: 0,
+  };
+}
+
+export async function applyAll(work: Work): Promise<void> {
+  const { state, tree, rules } = work;
+  const compared = compare(tree, { inventory: state.inventory, synced: state.synced, rules, now: state.clock.monotonic() });
+  const looked = await lookAt(only(compared, 'look'), work.preparing, rules);
+  work.compared += looked.length;
+  const findings = patiently([...compared, ...looked], state.contest);
+  work.inSync = only(findings, 'in-sync').length;
+  const skips = only(findings, 'skip');
+  await execute(work, skips);
+  await reportDrift(work, skips);
+  // What is known to differ goes first: after a start, everything else has to be compared, and that takes a while.
+  for (const some of chunks(ordered(only(findings, 'apply')))) await applySome(work, some);
+  for (const some of chunks(only(findings, 'verify'))) {
+    if (state.under.signal.aborted) break;
+    const differing = await verify(some, work.preparing);
+    work.compared += some.length;
+    work.inSync += some.length - differing.length;
+    await (rules.drift === 'correct' || rules.adopt ? applySome(work, differing.map(toPutBack)) : tellApart(work, differing));
+  }
+}
+
+function only<Kind extends Finding['kind']>(findings: readonly Finding[], kind: Kind): readonly Extract<Finding, { kind: Kind }>[] {
+  return findings.filter((finding): finding is Extract<Finding, { kind: Kind }> => finding.kind === kind);
+}
+
+/** What somebody changes again and again is left for a while. */
+function patiently(findings: readonly Finding[], contest: Contest): readonly Finding[] {
+  return findings.map((finding) => {
+    const why = finding.kind === 'apply' && finding.why === 'drifted' ? contest.objection(keyOf(finding.entry.ref)) : null;
+    return why === null || finding.kind !== 'apply' ? finding : { kind: 'skip', ref: finding.entry.ref, reason: 'backing-off', detail: why };
+  });
+}
+
+/** The cluster shows the revision of this very document: what differs was changed since, or is how the server writes it, which the answer tells. */
+function toPutBack({ entry, live }: VerifyFinding): ApplyFinding {
+  return { kind: 'apply', entry, live, force: true, why: entry.revision === null ? 'changed' : 'drifted', migrate: false };
+}
+
+/** The server is asked what it would do: what nothing would change of is in sync; the rest somebody changed, which is to be told and left. */
+async function tellApart(work: Work, findings: readonly VerifyFinding[]): Promise<void> {
+  const { state: { synced, executor, desired, under, clock } } = work;
+  if (findings.length === 0 || under.signal.aborted) return;
+  const documents = new Map((await desired.load(findings.map(({ entry }) => entry))).map((document) => [keyOf(document.ref), document]));
+  const asked = findings.flatMap(({ entry, live }): readonly Action[] => {
+    const document = documents.get(keyOf(entry.ref));
+    return document === undefined ? [] : [{ kind: 'apply', desired: document, live, force: true, why: 'drifted' }];
+  });
+  const { outcomes, requests } = await executor.execute(asked, { signal: under.signal, assertLeading: leadingOf(work), dryRun: true, objection: () => null, mayRecreate: () => false });
+  work.requests += requests;
+  const ended = new Map(outcomes.map((outcome) => [keyOf(outcome.ref), outcome]));
+  const drifted: SkipFinding[] = [];
+  for (const { entry, live } of findings) {
+    const outcome = ended.get(keyOf(entry.ref));
+    if (outcome === undefined) continue;
+    if (outcome.kind !== 'unchanged' && outcome.kind !== 'configured') work.outcomes.push(outcome);
+    else synced.set(keyOf(entry.ref), { ...inSyncNow(entry, live, clock), owned: outcome.live?.owned ?? null });
+    if (outcome.kind === 'unchanged') work.inSync += 1;
+    if (outcome.kind === 'configured') drifted.push({ kind: 'skip', ref: entry.ref, reason: 'drift-reported', detail: 'somebody changed fields of ours' });
+  }
+  await execute(work, drifted);
+  await reportDrift(work, drifted);
+}
+
+/** What others are made of first, what has a say in every later request last; and what processors need, such as their accounts, before them. */
+function ordered(findings: readonly ApplyFinding[]): readonly ApplyFinding[] {
+  const rank = ({ entry: { ref, processorId } }: ApplyFinding): number => rankOf(ref) * 2 + (processorId === null ? 0 : 1);
+  return [...findings].sort((a, b) => rank(a) - rank(b));
+}
+
+function* chunks<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < items.length; from += loadedAtOnce) yield items.slice(from, from + loadedAtOnce);
+}
+
+async function applySome(work: Work, findings: readonly ApplyFinding[]): Promise<void> {
+  if (findings.length === 0 || work.state.under.signal.aborted) return;
+  const { actions, drifts } = await prepare(findings, work.preparing);
+  work.drifts.push(...drifts);
+  await execute(work, actions);
+}
+
+async function execute(work: Work, actions: readonly Action[]): Promise<void> {
+  if (actions.length === 0) return;
+  const { state, how } = work;
+  const { inventory, executor, under } = state;
+  work.actions.push(...actions);
+  const { outcomes, requests } = await executor.execute(actions, {
+    signal: under.signal,
+    assertLeading: leadingOf(work),
+    dryRun: how.dryRun,
+    // Once more, right before it is sent: another leader may have been faster.
+    objection: (action) => {
+      const later = action.kind === 'apply' ? laterEpoch(action.desired, inventory) : null;
+      return later === null ? null : { reason: 'higher-epoch', detail: later };
+    },
+    mayRecreate: ({ processorId }) => processorId !== null,
+  });
+  work.requests += requests;
+  work.outcomes.push(...outcomes);
+  if (!how.dryRun) remember(state, actions, outcomes);
+}
+
+/** Who changes nothing need not lead. */
+function leadingOf({ state: { assertLeading }, how }: Work): () => Promise<void> {
+  return how.dryRun ? () => Promise.resolve() : assertLeading;
+}
+
+/** What our fields amount to now, as the server answered. */
+function remember({ synced, lost, contest, clock }: State, actions: readonly Action[], outcomes: readonly Outcome[]): void {
+  const applied = new Map(actions.flatMap((action) => (action.kind === 'apply' ? [[keyOf(action.desired.ref), action] as const] : [])));
+  for (const outcome of outcomes) {
+    const key = keyOf(outcome.ref);
+    const action = applied.get(key);
+    if (action === undefined) continue;
+    // To be created anew when its pods are gone: nobody else deleted it.
+    if (outcome.kind === 'skipped' && outcome.reason === 'terminating') synced.delete(key);
+    if (!('live' in outcome) || outcome.live === null) continue;
+    synced.set(key, inSyncNow(action.desired, outcome.live, clock));
+    lost.delete(key);
+    if (action.why === 'drifted' && outcome.kind === 'configured') contest.putBack(key);
+  }
+}
+
+/** Drift that is left alone is told once for each state that it is seen in. */
+async function reportDrift({ state, tree, drifts, preparing, how }: Work, skips: readonly Extract<Action, { kind: 'skip' }>[]): Promise<void> {
+  if (how.dryRun) return;
+  const told = new Map(state.told);
+  for (const { ref, reason } of skips) {
+    if (reason !== 'drift-reported') continue;
+    const key = keyOf(ref);
+    const [entry, owned] = [tree.objects.get(key), state.inventory.objects.get(key)?.owned ?? ''];
+    if (entry === undefined || told.get(key) === owned) continue;
+    told.set(key, owned);
+    for (const desired of await preparing.desired.load([entry])) drifts.push(...(await diagnose(desired, entry.processorId, 'reported', preparing)));
+  }
+  state.told = told;
+}
+
+/** What the commit has no more. */
+export async function pruneAll(work: Work): Promise<void> {
+  const { state: { inventory, store, synced, under, prune }, tree, how } = work;
+  if (under.signal.aborted || [...inventory.objects.keys()].every((key) => tree.objects.has(key))) return;
+  const removed = removedProcessors(tree, inventory);
+  const known = removed.length === 0 ? new Set<string>() : await store.known(removed);
+  const spent = await store.spent(prune.window);
+  const budget = Math.max(prune.floor, Math.floor(inventory.objects.size * prune.share)) - spent.size;
+  const actions = pruneActions(tree, inventory, { budget, spent, known, adopt: how.adopt, allowEmpty: how.allowEmpty });
+  const pruned = actions.flatMap((action) => (action.kind === 'prune' ? [action.live] : []));
+  if (!how.dryRun) {
+    const wanted = new Set([...tree.objects.values()].map(({ processorId }) => processorId));
+    await store.spend(pruned.filter(({ ref, processorId }) => !spent.has(keyOf(ref)) && (processorId === null || !wanted.has(processorId))), how.cycle);
+    // Before it is sent: the watch may show its end before the answer is here, and nobody else deleted it.
+    for (const { ref } of pruned) synced.delete(keyOf(ref));
+  }
+  await execute(work, actions);
+}
+
