@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import { elapsed, instant, type Millis } from '../model/time.ts';
 import { ms } from '../platform/pg.ts';
+import { inTurn } from './in-turn.ts';
 import { deletePod, kubeletReader, listPods, readPod, type KubeletReader, type LivePod, type PodCalls } from './pods.ts';
 import { runningPredecessor, type PredecessorPlace } from './predecessor.ts';
 import { recordOnce } from './record.ts';
@@ -29,8 +30,12 @@ export interface AdoptStep {
   /** Under way, with those that were begun now. */
   readonly open: number;
   readonly begun: number;
+  /** Of those that were under way, ours was seen to work now. */
+  readonly taken: number;
   /** Nothing was begun although something is left to do: the other system runs. */
   readonly refused: boolean;
+  /** The first thing that failed; one pod that the cluster refuses to delete holds up no other. */
+  readonly failed: { readonly error: unknown } | null;
 }
 
 /** Of all that the other system runs, so many may be without a pod at once. */
@@ -38,21 +43,43 @@ export const mostAtOnce = 5;
 /** Of pods that have no epoch. */
 export const bareSelector = 'managed-by=dory-orchestrator,!dory.io/epoch';
 
-/** One step further. Where nobody asked for anything, the database is asked and not the cluster. @throws Failure of the database or the cluster, `not-leader` */
+/** One step further. Where nobody asked for anything, the database is asked and not the cluster. @throws Failure of the database, `not-leader` */
 export async function adoptFurther(options: AdoptOptions): Promise<AdoptStep> {
   const { rows } = await options.pool.query<{ asked: boolean }>(`select exists (select from dory.handovers where towards = 'ours') as asked`);
-  if (rows[0]?.asked !== true) return { open: 0, begun: 0, refused: false };
+  if (rows[0]?.asked !== true) return { open: 0, begun: 0, taken: 0, refused: false, failed: null };
   await options.assertLeading();
-  const kubelets = kubeletReader(options);
-  const open = await openAdoptions(options, kubelets);
-  const next = open >= mostAtOnce || !options.anyLeft() ? [] : await askedPods(options);
-  if (next.length === 0) return { open, begun: 0, refused: false };
-  if ((await runningPredecessor(options.client, options.predecessor)) !== null) return { open, begun: 0, refused: true };
-  let begun = 0;
-  for (const pod of next) {
-    if (open + begun < mostAtOnce && (await begin(options, pod, kubelets))) begun += 1;
-  }
-  return { open: open + begun, begun, refused: false };
+  const round: Round = { ...options, kubelets: kubeletReader(options), otherRuns: once(async () => (await runningPredecessor(options.client, options.predecessor)) !== null) };
+  const before = await readOpen(options.pool);
+  let [open, begun, taken, refused] = [before.length, 0, 0, false];
+  const lookAt = async (row: Open): Promise<void> => {
+    const state = await stateOf(round, row);
+    if (state !== 'open') open -= 1;
+    if (state === 'taken') taken += 1;
+  };
+  const beginWith = async (pod: LivePod): Promise<void> => {
+    if (open >= mostAtOnce || !(await begin(round, pod))) return;
+    open += 1;
+    begun += 1;
+  };
+  const goOn = async (): Promise<void> => {
+    const next = open >= mostAtOnce || !options.anyLeft() ? [] : await askedPods(options);
+    refused = next.length > 0 && (await round.otherRuns());
+    const failed = refused ? null : await inTurn(next.map((pod) => () => beginWith(pod)));
+    if (failed !== null) throw failed.error;
+  };
+  const failed = await inTurn([...before.map((row) => () => lookAt(row)), goOn]);
+  return { open, begun, taken, refused, failed };
+}
+
+/** What is asked once in it, and only if it matters. */
+interface Round extends AdoptOptions {
+  readonly kubelets: KubeletReader;
+  readonly otherRuns: () => Promise<boolean>;
+}
+
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let asked: Promise<T> | null = null;
+  return () => (asked ??= ask());
 }
 
 interface Open {
@@ -67,9 +94,8 @@ interface Open {
   readonly now_ms: string;
 }
 
-/** How many are still under way, after each was looked at. */
-async function openAdoptions(options: AdoptOptions, kubelets: KubeletReader): Promise<number> {
-  const { rows } = await options.pool.query<Open>(
+async function readOpen(pool: Pool): Promise<readonly Open[]> {
+  const { rows } = await pool.query<Open>(
     `select a.pod_uid as uid, a.processor_id, a.namespace, a.pod, a.gone_at is not null as gone, p.epoch, ${ms('a.begun_at')} as begun_ms, ${ms('now()')} as now_ms,
             coalesce(b.last_beat_at >= p.since, false) as beats
        from dory.adoptions a
@@ -77,28 +103,35 @@ async function openAdoptions(options: AdoptOptions, kubelets: KubeletReader): Pr
        left join dory.beats b on b.processor_id = p.processor_id and b.epoch = p.epoch
       where a.ended_at is null order by a.begun_at, a.pod_uid`,
   );
-  const still = await Promise.all(rows.map((row) => isStillOpen(options, row, kubelets)));
-  return still.filter(Boolean).length;
+  return rows;
 }
 
-async function isStillOpen(options: AdoptOptions, row: Open, kubelets: KubeletReader): Promise<boolean> {
-  const { pool } = options;
+/** `unwanted`: a row that was removed meanwhile, or handed back, starts nowhere, and holds up nobody. */
+async function stateOf(round: Round, row: Open): Promise<'open' | 'taken' | 'unwanted'> {
+  const { pool } = round;
   const { uid, processor_id: processorId, namespace, pod: name } = row;
+  const end = (taken: boolean): Promise<unknown> => pool.query('update dory.adoptions set ended_at = now(), taken = $2 where pod_uid = $1', [uid, taken]);
+  const desired = await isDesired(pool, processorId);
   if (!row.gone) {
-    const pod = await readPod(options, { uid, namespace, name });
-    if (pod !== null) {
-      await tellIfOverdue(options, row, pod);
+    const pod = await readPod(round, { uid, namespace, name });
+    if (pod !== null && (desired || pod.overdue !== null)) {
+      await tellIfOverdue(round, row, pod);
       // Who wrote the row may have been killed before the request.
-      if (pod.overdue === null) await begin(options, pod, kubelets);
-      return true;
+      if (pod.overdue === null && !(await round.otherRuns())) await begin(round, pod);
+      return 'open';
     }
+    // Nobody deleted it, and it may stay. Should it be asked for once more, it is begun with anew.
+    if (pod !== null) return pool.query('delete from dory.adoptions where pod_uid = $1', [uid]).then(() => 'unwanted');
     await pool.query('update dory.adoptions set gone_at = now() where pod_uid = $1', [uid]);
   }
-  const works = row.epoch !== null && (row.beats || (await isReady(options, row, row.epoch)));
-  if (!works && (await isDesired(pool, processorId))) return true;
-  if (works) await recordOnce(pool, { kind: 'adopted', processorId, uid, evidence: { uid, pod: name, namespace, tookMs: elapsed(instant(Number(row.begun_ms)), instant(Number(row.now_ms))) } });
-  await pool.query('update dory.adoptions set ended_at = now() where pod_uid = $1', [uid]);
-  return false;
+  if (row.epoch !== null && (row.beats || (await isReady(round, row, row.epoch)))) {
+    await recordOnce(pool, { kind: 'adopted', processorId, uid, evidence: { uid, pod: name, namespace, tookMs: elapsed(instant(Number(row.begun_ms)), instant(Number(row.now_ms))) } });
+    await end(true);
+    return 'taken';
+  }
+  if (desired) return 'open';
+  await end(false);
+  return 'unwanted';
 }
 
 async function tellIfOverdue({ pool, bound }: AdoptOptions, { uid, processor_id: processorId, namespace }: Open, pod: LivePod): Promise<void> {
@@ -106,12 +139,12 @@ async function tellIfOverdue({ pool, bound }: AdoptOptions, { uid, processor_id:
   await recordOnce(pool, { kind: 'adoption-overdue', processorId, uid, evidence: { uid, pod: pod.name, namespace, node: pod.node, overMs: pod.overdue } });
 }
 
-async function isReady(options: AdoptOptions, { processor_id: id, namespace }: Open, epoch: string): Promise<boolean> {
-  const pods = await listPods(options, namespace, `processor-id=${id},dory.io/epoch=${epoch}`);
+/** In whichever namespace its row names: the other system may have had it elsewhere. */
+async function isReady(options: AdoptOptions, { processor_id: id }: Open, epoch: string): Promise<boolean> {
+  const pods = await listPods(options, null, `processor-id=${id},dory.io/epoch=${epoch}`);
   return pods.some(({ ready, overdue }) => ready && overdue === null);
 }
 
-/** A row that was removed meanwhile, or handed back, starts nowhere, and holds up nobody. */
 async function isDesired(pool: Pool, id: string): Promise<boolean> {
   const { rows } = await pool.query<{ desired: boolean }>(
     `select exists (select from processors where id = $1 and status not in ('terminated', 'failed'))
@@ -138,19 +171,22 @@ async function askedPods(options: AdoptOptions): Promise<readonly LivePod[]> {
 }
 
 /** False: its kubelet is silent, so nobody could see it end; unless a person said that the node has no power. */
-async function begin(options: AdoptOptions, pod: LivePod, kubelets: KubeletReader): Promise<boolean> {
-  const kubelet = pod.node === null ? 'answers' : await kubelets(pod.node);
-  const off = kubelet !== 'answers' && (await isPoweredOff(options.pool, pod.node ?? ''));
+async function begin(round: Round, pod: LivePod): Promise<boolean> {
+  const kubelet = pod.node === null ? 'answers' : await round.kubelets(pod.node);
+  const off = kubelet !== 'answers' && (await isPoweredOff(round.pool, pod.node ?? ''));
   if (kubelet !== 'answers' && !off) return false;
-  await options.pool.query(
+  await round.pool.query(
     'insert into dory.adoptions (pod_uid, processor_id, namespace, pod) values ($1, $2, $3, $4) on conflict (pod_uid) do nothing',
     [pod.uid, pod.processorId, pod.namespace, pod.name],
   );
-  await deletePod(options, pod, { force: off });
+  await deletePod(round, pod, { force: off });
   return true;
 }
 
 async function isPoweredOff(pool: Pool, node: string): Promise<boolean> {
-  const { rows } = await pool.query('select from dory.power_offs where node_name = $1', [node]);
-  return rows.length > 0;
+  const { rowCount } = await pool.query(
+    'select from dory.power_offs p where node_name = $1 and not exists (select from edge_nodes n where n.id = p.node_id and n.last_heartbeat_at > p.confirmed_at)',
+    [node],
+  );
+  return rowCount !== null && rowCount > 0;
 }

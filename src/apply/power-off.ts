@@ -2,11 +2,13 @@ import type { Pool } from 'pg';
 import type { NodeName } from '../model/ids.ts';
 import { Failure } from '../model/failure.ts';
 import { refusal } from '../platform/kube/client.ts';
+import { inTurn } from './in-turn.ts';
 import { nodePath, readNode, type LiveNode, type PodCalls } from './pods.ts';
 
 /**
  * Nodes of which a person said that they have no power: the word is a row of `dory.power_offs`. Kubernetes then deletes their pods and
- * frees their volumes at once, on account of the taint. It goes, and so does the row, as soon as the kubelet answers again.
+ * frees their volumes at once, on account of the taint. It goes, and so does the row, as soon as anything there shows life: the kubelet,
+ * though it may say that the node is not ready yet, for what makes it ready may not tolerate the taint; or an agent's beat since.
  */
 export interface PowerOffOptions extends PodCalls {
   readonly pool: Pool;
@@ -22,27 +24,32 @@ const outOfService = { key: 'node.kubernetes.io/out-of-service', value: 'nodeshu
 interface PowerOff {
   readonly id: string;
   readonly name: NodeName;
+  /** Since the word was given. */
+  readonly beats: boolean;
 }
 
 /** @throws Failure of the database or the cluster, `not-leader`; what was not done is done next time */
 export async function tendPowerOffs(options: PowerOffOptions): Promise<void> {
-  const { rows } = await options.pool.query<PowerOff>('select node_id as id, node_name as name from dory.power_offs order by node_id');
-  for (const powerOff of rows) await tend(options, powerOff);
+  const { rows } = await options.pool.query<PowerOff>(
+    `select p.node_id as id, p.node_name as name, coalesce(n.last_heartbeat_at > p.confirmed_at, false) as beats
+       from dory.power_offs p left join edge_nodes n on n.id = p.node_id order by p.node_id`,
+  );
+  const failed = await inTurn(rows.map((powerOff) => () => tend(options, powerOff)));
+  if (failed !== null) throw failed.error;
 }
 
-async function tend(options: PowerOffOptions, { id, name }: PowerOff): Promise<void> {
+async function tend(options: PowerOffOptions, { id, name, beats }: PowerOff): Promise<void> {
   const seen = options.condition(name);
-  const settled = seen === null || (seen.ready !== 'true' && seen.taints.includes(`${outOfService.key}=${outOfService.value}`));
-  if (settled) return;
+  const settled = seen === null || (seen.ready === 'unknown' && seen.taints.includes(`${outOfService.key}=${outOfService.value}`));
+  if (settled && !beats) return;
   const node = await readNode(options, name);
-  if (node === null) return;
   await options.assertLeading();
-  const tainted = node.taints.some(isOurs);
-  if (node.ready !== 'True') {
-    if (!tainted) await setTaints(options, name, node, [...node.taints, outOfService]);
+  const tainted = node?.taints.some(isOurs) === true;
+  if (!beats && (node === null || node.ready === 'Unknown')) {
+    if (node !== null && !tainted) await setTaints(options, name, node, [...node.taints, outOfService]);
     return;
   }
-  const cleared = !tainted || (await setTaints(options, name, node, node.taints.filter((taint) => !isOurs(taint))));
+  const cleared = node === null || !tainted || (await setTaints(options, name, node, node.taints.filter((taint) => !isOurs(taint))));
   if (cleared) await endPowerOff(options.pool, id);
 }
 

@@ -23,7 +23,10 @@ export interface SweepOptions extends PodCalls {
 
 export interface Swept {
   readonly orphan: Orphan;
-  readonly fate: Fate;
+  /** `failed`: it could not be looked at, or the cluster refused. */
+  readonly fate: Fate | { readonly kind: 'failed'; readonly error: unknown };
+  /** It was not decided before that it goes. */
+  readonly first: boolean;
 }
 
 /** A pod and a node are asked for each: enough to clear a large node within a few seconds, and few beside all else. */
@@ -31,7 +34,8 @@ const atOnce = 8;
 
 /**
  * Removes what moves left behind, as `stuck-pods.ts` says. Where nothing is left it asks neither the database nor the cluster.
- * @throws Failure of the database or the cluster, `not-leader`; what was not looked at is looked at next time
+ * One that can't be looked at, or that the cluster refuses to delete, holds up no other.
+ * @throws Failure of the database, `not-leader`; what was not done is done next time
  */
 export async function sweep(options: SweepOptions): Promise<readonly Swept[]> {
   const orphans = options.orphans() ?? [];
@@ -42,24 +46,35 @@ export async function sweep(options: SweepOptions): Promise<readonly Swept[]> {
   const swept: Swept[] = [];
   for (const batch of inBatches(left, atOnce)) {
     await options.assertLeading();
-    swept.push(...(await Promise.all(batch.map((departed) => sweepOne(options, departed, kubelets)))).flat());
+    swept.push(...(await Promise.all(batch.map((departed) => looked(options, departed, kubelets)))).flat());
   }
   return swept;
 }
 
+async function looked(options: SweepOptions, departed: Departed, kubelets: KubeletReader): Promise<readonly Swept[]> {
+  try {
+    return await sweepOne(options, departed, kubelets);
+  } catch (error) {
+    return [{ orphan: departed.orphan, fate: { kind: 'failed', error }, first: false }];
+  }
+}
+
 interface Departed {
   readonly orphan: Orphan;
-  /** The current placement's. */
+  /** The current placement's, as its last commit has it. */
   readonly epoch: number;
+  readonly namespace: string;
+  /** Its agent has beaten, and echoed this epoch: a beat that names neither epoch nor node may be the leftover's own. */
   readonly beats: boolean;
   readonly committed: boolean;
   readonly fence: string | null;
 }
 
-/** Those of which the processor is placed under a higher epoch, each with the move that left it: the one to the epoch after its own. */
+/** Those of which the processor is placed under a higher epoch, each with the move that left it: the first to an epoch above its own. */
 async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<readonly Departed[]> {
-  const { rows } = await pool.query<{ uid: string; epoch: string; beats: boolean; committed: boolean; fence: string | null }>(
-    `select o.uid, p.epoch, coalesce(b.last_beat_at >= p.since, false) as beats, coalesce(m.committed, false) as committed, m.fence
+  const { rows } = await pool.query<Omit<Departed, 'orphan' | 'epoch' | 'namespace'> & { readonly uid: string; readonly epoch: string; readonly namespace: string | null }>(
+    `select o.uid, p.epoch, l.namespace, coalesce(b.last_beat_at >= p.since and b.lease_until is not null, false) as beats,
+            coalesce(m.committed, false) as committed, m.fence
        from jsonb_to_recordset($1::jsonb) as o (uid text, processor_id uuid, epoch bigint)
        join dory.placements p on p.processor_id = o.processor_id and p.epoch > o.epoch and p.phase = 'active'
        left join dory.beats b on b.processor_id = p.processor_id and b.epoch = p.epoch
@@ -67,14 +82,17 @@ async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<r
          select r.committed_at is not null as committed,
                 coalesce(c.evidence ->> 'fence', case when c.evidence -> 'unfenced' = 'true' then 'unfenced' end) as fence
            from dory.changes c join dory.revisions r on r.id = c.revision
-          where c.processor_id = o.processor_id and c.kind = 'move' and (c.placement ->> 'epoch')::bigint = o.epoch + 1
-          order by c.revision limit 1) m on true`,
+          where c.processor_id = o.processor_id and c.kind = 'move' and (c.placement ->> 'epoch')::bigint > o.epoch
+          order by c.revision limit 1) m on true
+       left join lateral (
+         select c.spec ->> 'namespace' as namespace from dory.changes c
+          where c.processor_id = o.processor_id and c.spec is not null order by c.revision desc limit 1) l on true`,
     [JSON.stringify(orphans.map(({ uid, processorId, epoch }) => ({ uid, processor_id: processorId, epoch })))],
   );
   const byUid = new Map(orphans.map((orphan) => [orphan.uid, orphan]));
-  return rows.flatMap(({ uid, epoch, ...row }) => {
+  return rows.flatMap(({ uid, epoch, namespace, ...row }) => {
     const orphan = byUid.get(uid);
-    return orphan === undefined ? [] : [{ ...row, orphan, epoch: Number(epoch) }];
+    return orphan === undefined ? [] : [{ ...row, orphan, epoch: Number(epoch), namespace: namespace ?? orphan.namespace }];
   });
 }
 
@@ -85,17 +103,15 @@ async function sweepOne(options: SweepOptions, departed: Departed, kubelets: Kub
   if (pod === null) return [];
   const fate = await fateOf(pod, departed, { kubelet: pod.node === null ? 'gone' : await kubelets(pod.node), bound: options.bound, successorWorks: async () => beats || successorIsReady(options, departed) });
   const evidence = { pod: pod.name, namespace: pod.namespace, uid: pod.uid, node: pod.node, epoch: orphan.epoch, fence };
-  if (fate.kind === 'force' || fate.kind === 'delete') {
-    await recordOnce(options.pool, { kind: 'leftover-removed', processorId: orphan.processorId, uid: pod.uid, evidence: { ...evidence, forced: fate.kind === 'force' } });
-    await deletePod(options, pod, { force: fate.kind === 'force' });
-  }
-  if (fate.kind === 'overdue') {
-    await recordOnce(options.pool, { kind: 'leftover-overdue', processorId: orphan.processorId, uid: pod.uid, evidence: { ...evidence, overMs: fate.over } });
-  }
-  return [{ orphan, fate }];
+  const told = (kind: string, more: Readonly<Record<string, number | boolean>>): Promise<boolean> => recordOnce(options.pool, { kind, processorId: orphan.processorId, uid: pod.uid, evidence: { ...evidence, ...more } });
+  if (fate.kind === 'overdue') return [{ orphan, fate, first: await told('leftover-overdue', { overMs: fate.over }) }];
+  if (fate.kind === 'wait') return [{ orphan, fate, first: false }];
+  const first = await told('leftover-removed', { forced: fate.kind === 'force' });
+  await deletePod(options, pod, { force: fate.kind === 'force' });
+  return [{ orphan, fate, first }];
 }
 
-async function successorIsReady(options: SweepOptions, { orphan, epoch }: Departed): Promise<boolean> {
-  const pods: readonly LivePod[] = await listPods(options, orphan.namespace, `processor-id=${orphan.processorId},dory.io/epoch=${String(epoch)}`);
+async function successorIsReady(options: SweepOptions, { orphan, epoch, namespace }: Departed): Promise<boolean> {
+  const pods: readonly LivePod[] = await listPods(options, namespace, `processor-id=${orphan.processorId},dory.io/epoch=${String(epoch)}`);
   return pods.some(({ ready, overdue }) => ready && overdue === null);
 }

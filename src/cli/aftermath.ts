@@ -1,15 +1,18 @@
 import { systemProps } from '../../charts-ts/system/index.ts';
-import { adoptFurther } from '../apply/adopt.ts';
+import { adoptFurther, type AdoptStep } from '../apply/adopt.ts';
+import { inTurn } from '../apply/in-turn.ts';
 import type { PodCalls } from '../apply/pods.ts';
 import type { PredecessorPlace } from '../apply/predecessor.ts';
 import { tendPowerOffs } from '../apply/power-off.ts';
-import { sweep } from '../apply/sweep.ts';
+import { sweep, type Swept } from '../apply/sweep.ts';
 import { seconds } from '../model/time.ts';
 import type { Cluster } from '../observe/cluster.ts';
 import type { Leadership } from '../platform/campaign.ts';
 import { createAccess } from '../platform/kube/access.ts';
 import { createKubeClient } from '../platform/kube/client.ts';
 import { createKubeWriter } from '../platform/kube/write.ts';
+import type { Log } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import { databaseFailure } from '../platform/pg-failure.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import type { Runtime } from './runtime.ts';
@@ -22,6 +25,7 @@ const deployment = 'dory-orchestrator';
 export interface AftermathOptions {
   readonly cluster: Cluster;
   readonly leadership: Pick<Leadership, 'current'>;
+  readonly metrics: Metrics;
   /** Reads the lease again. @throws Failure `not-leader` */
   readonly assertLeading: () => Promise<void>;
 }
@@ -46,18 +50,43 @@ export async function seeToAftermath(runtime: Runtime, options: AftermathOptions
   }
 }
 
-/** One look. */
-export function aftermath({ pool, settings, log }: Pick<Runtime, 'pool' | 'settings' | 'log'>, { cluster, assertLeading, calls }: Pick<AftermathOptions, 'cluster' | 'assertLeading'> & { readonly calls: PodCalls }): () => Promise<void> {
+type Looks = Pick<AftermathOptions, 'cluster' | 'assertLeading' | 'metrics'> & { readonly calls: PodCalls };
+
+/** One look; what fails in one part of it holds up no other. @throws the first failure */
+export function aftermath({ pool, settings, log }: Pick<Runtime, 'pool' | 'settings' | 'log'>, { cluster, assertLeading, metrics, calls }: Looks): () => Promise<void> {
   const shared = { ...calls, pool, assertLeading, bound: settings.failover.fenceBound };
+  const works = [
+    async () => { tellSwept(log, metrics, await sweep({ ...shared, orphans: cluster.orphans })); },
+    () => tendPowerOffs({ ...shared, condition: cluster.freshest }),
+    async () => { tellAdopted(log, metrics, await adoptFurther({ ...shared, predecessor: predecessorOf(settings), anyLeft: () => (cluster.bare()?.size ?? 0) > 0 })); },
+  ];
   return async () => {
-    for (const { orphan: { namespace, name }, fate } of await sweep({ ...shared, orphans: cluster.orphans })) {
-      if (fate.kind !== 'wait') log.info({ pod: `${namespace}/${name}`, fate: fate.kind }, 'a pod that a move left behind');
-    }
-    await tendPowerOffs({ ...shared, condition: cluster.freshest });
-    const { begun, refused } = await adoptFurther({ ...shared, predecessor: predecessorOf(settings), anyLeft: () => (cluster.bare()?.size ?? 0) > 0 });
-    if (begun > 0) log.info({ pods: begun }, 'taking over what the system before this one left');
-    if (refused) log.warn('nothing is taken over while the system before this one runs: scale its Deployment to 0');
+    const failed = await inTurn(works);
+    if (failed !== null) throw failed.error;
   };
+}
+
+function tellSwept(log: Log, metrics: Metrics, swept: readonly Swept[]): void {
+  metrics.leftoverPods.reset();
+  for (const { orphan: { namespace, name }, fate, first } of swept) {
+    const forced = fate.kind === 'force';
+    if (forced || fate.kind === 'delete') {
+      if (first) metrics.leftoverPodsRemoved.inc({ how: forced ? 'forced' : 'asked' });
+    } else {
+      metrics.leftoverPods.inc({ state: fate.kind === 'wait' ? fate.why : fate.kind });
+    }
+    if (first) log.info({ pod: `${namespace}/${name}`, fate: fate.kind }, 'a pod that a move left behind');
+  }
+  const failures = swept.flatMap(({ fate }) => (fate.kind === 'failed' ? [fate.error] : []));
+  if (failures.length > 0) log.warn({ err: databaseFailure(failures[0]), pods: failures.length }, 'pods that moves left behind could not be removed; it is tried again');
+}
+
+function tellAdopted(log: Log, metrics: Metrics, { open, begun, taken, refused, failed }: AdoptStep): void {
+  metrics.adoptionsOpen.set(open);
+  metrics.adoptions.inc(taken);
+  if (begun > 0) log.info({ pods: begun }, 'taking over what the system before this one left');
+  if (refused) log.warn('nothing is taken over while the system before this one runs: scale its Deployment to 0');
+  if (failed !== null) throw failed.error;
 }
 
 /** Where the system that ran here before is looked for: where the manifests put ours. */

@@ -45,7 +45,11 @@ export function foreignOf({ fleet, placements, retired, handovers, bare }: Forei
   }
   if (bare?.known === true && bare.value.size > 0) {
     const runs = new Set(placements.filter(({ reason }) => reason !== 'handed-back').map(({ processorId }) => processorId));
-    for (const id of bare.value) if (!runs.has(id)) put(id, 'left', null);
+    for (const label of bare.value) {
+      // A label is what somebody wrote; ids of rows are in lower case.
+      const id = label.toLowerCase() as ProcessorId;
+      if (!runs.has(id)) put(id, 'left', null);
+    }
   }
   const theirs = (id: ProcessorId): Handover | null => {
     const said = handovers.processors.get(id) ?? handovers.fleet;

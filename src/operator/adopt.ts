@@ -30,7 +30,7 @@ const report = z.object({
     'left: its pod runs, and nobody asked to take it over; asked: its turn comes; ending: its pod was deleted and ends; starting: its pod is gone, ours is not seen to work yet; '
     + 'unreachable: its node is silent; unknown: no desired row has this id, so it is left alone; stopping: handed back, ours is not stopped yet; stopped: handed back, and nothing of ours runs.',
   ),
-  taken: z.int().describe('Taken over so far.'),
+  taken: z.int().describe('Taken over so far, and not handed back since.'),
   items: z.array(item).describe(`At most ${String(listed)}.`),
 });
 export type AdoptReport = z.output<typeof report>;
@@ -146,7 +146,13 @@ async function reportOf({ pool, predecessor }: OperatorContext, client: KubeClie
   const withPod = new Set(left.map(({ processor }) => processor));
   const others = await withoutPod(client, rows.filter(({ id }) => !withPod.has(id)));
   const items = [...left, ...others].sort((a, b) => byText(a.state, b.state) || byText(a.processor, b.processor) || byText(a.pod ?? '', b.pod ?? ''));
-  const { rows: [taken] } = await pool.query<{ count: string }>(`select count(*) from dory.events where kind = 'adopted'`);
+  const { rows: [taken] } = await pool.query<{ count: string }>(
+    `select count(distinct a.processor_id)
+       from dory.adoptions a
+       left join dory.handovers own on own.subject = 'processor/' || a.processor_id
+       left join dory.handovers fleet on fleet.subject = 'fleet'
+      where a.taken and coalesce(own.towards, fleet.towards) is distinct from 'theirs'`,
+  );
   return {
     running: running === null ? null : { deployment: `${predecessor.namespace}/${predecessor.deployment}`, replicas: running.replicas, pods: [...running.pods] },
     counts: Object.fromEntries(states.map((state) => [state, items.filter((each) => each.state === state).length])) as AdoptReport['counts'],

@@ -26,9 +26,12 @@ export const nodePowerOffConfirmed = operation({
     inTransaction(context.pool, {}, async (client) => {
       const found = await findNode(client, input.node);
       await assertUnlocked(client, { scope: 'node', ...found }, caller);
-      await assertOff(client, found, context.nodeCondition(found.name as NodeName)?.ready === 'true');
+      await assertOff(client, found, context.nodeCondition(found.name as NodeName)?.ready ?? 'unknown');
       const { rowCount } = await client.query(
-        `insert into dory.power_offs (node_id, node_name, confirmed_by, reason) values ($1, $2, $3, $4) on conflict (node_id) do nothing`,
+        // A word from before it beat again is of another time: without a cluster, nobody ends it.
+        `insert into dory.power_offs as p (node_id, node_name, confirmed_by, reason) values ($1, $2, $3, $4)
+         on conflict (node_id) do update set confirmed_by = excluded.confirmed_by, reason = excluded.reason, confirmed_at = now()
+          where exists (select from edge_nodes n where n.id = p.node_id and n.last_heartbeat_at > p.confirmed_at)`,
         [found.id, found.name, caller.name, input.reason],
       );
       const processors = await confirmStops(client, found, caller.name);
@@ -39,11 +42,11 @@ export const nodePowerOffConfirmed = operation({
 });
 
 /** Whose kubelet or agents show life has power, whatever a person says. @throws Failure `conflict` */
-async function assertOff(client: PoolClient, { id, name }: KnownNode, isReady: boolean): Promise<void> {
+async function assertOff(client: PoolClient, { id, name }: KnownNode, ready: 'true' | 'false' | 'unknown'): Promise<void> {
   const { rows } = await client.query<{ verdict: string }>('select verdict from dory.node_verdicts where node_id = $1 for share', [id]);
   const verdict = rows[0]?.verdict ?? 'unknown';
-  if (!isReady && (verdict === 'lost' || verdict === 'decommissioned')) return;
-  throw new Failure('conflict', `${name} is ${isReady ? 'Ready' : verdict}: only what is lost, or decommissioned, can be without power.`, {
+  if (ready === 'unknown' && (verdict === 'lost' || verdict === 'decommissioned')) return;
+  throw new Failure('conflict', `${name} is ${ready === 'unknown' ? verdict : `told by its kubelet to be ${ready === 'true' ? 'Ready' : 'not Ready'}`}: only what is lost, or decommissioned, can be without power.`, {
     mend: 'Check that it is the right node; one that was just switched off is lost as soon as its heartbeats are stale: see `dory nodes`.',
   });
 }

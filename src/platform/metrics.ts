@@ -76,6 +76,17 @@ export interface Metrics {
   /** The newest revision of which everything is on the cluster. */
   readonly appliedRevision: Gauge;
   readonly drift: Counter<'action'>;
+  /** By the words of kubectl. */
+  readonly secretWrites: Counter<'outcome'>;
+  /** Secrets that are not as the database has them. */
+  readonly secretProblems: Gauge<'reason'>;
+  /** Pods of ours that moves left behind, as the last look found them: what they wait for, `overdue`, `failed`. */
+  readonly leftoverPods: Gauge<'state'>;
+  /** `forced`: with grace 0, their kubelet being silent; `asked`: their kubelet ends them. */
+  readonly leftoverPodsRemoved: Counter<'how'>;
+  /** Processors that are between the system before this one and us. */
+  readonly adoptionsOpen: Gauge;
+  readonly adoptions: Counter;
   /** As Argo CD's controller shows them. */
   readonly argocdApplications: Gauge<'sync' | 'health'>;
   /** Of Applications, each commit once. */
@@ -93,10 +104,10 @@ export interface Metrics {
 /** What only a leader's cycles tell: an instance that leads no more knows nothing of it. */
 export function forgetFleet(metrics: Metrics): void {
   const { applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions, rollouts, failedRollouts, nodeUtilization } = metrics;
-  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications, applyProblems, applyInSync, appliedRevision } = metrics;
+  const { reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications, applyProblems, applyInSync, appliedRevision, secretProblems, leftoverPods, adoptionsOpen } = metrics;
   for (const gauge of [
     applications, nodes, pods, edgeNodes, quarantinedProcessors, heldProcessors, waitingForPerson, pendingRevisions, rollouts, failedRollouts, nodeUtilization,
-    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications, applyProblems, applyInSync, appliedRevision,
+    reconciliationQueueDepth, guardState, budgetSpent, locks, paused, heartbeatLag, intakeCovered, leaseAge, databaseBehind, argocdApplications, applyProblems, applyInSync, appliedRevision, secretProblems, leftoverPods, adoptionsOpen,
   ]) gauge.reset();
 }
 
@@ -172,7 +183,13 @@ function ownMetrics(registry: Registry) {
     applyProblems: gauge('dory_apply_problems', 'Objects that are not as committed, by reason', 'reason'),
     applyInSync: gauge('dory_apply_in_sync', 'Objects that were as committed at the last look'),
     appliedRevision: gauge('dory_applied_revision', 'Newest revision of which everything is on the cluster'),
+    secretWrites: counter('dory_secret_writes_total', 'Writes of Secrets by how they ended', 'outcome'),
+    secretProblems: gauge('dory_secret_problems', 'Secrets that are not as the database has them, by reason', 'reason'),
     drift: counter('dory_drift_total', 'Changes of our fields by others, by what was done about them', 'action'),
+    leftoverPods: gauge('dory_leftover_pods', 'Pods that moves left behind, by what they wait for', 'state'),
+    leftoverPodsRemoved: counter('dory_leftover_pods_removed_total', 'Pods that moves left behind and that were deleted', 'how'),
+    adoptionsOpen: gauge('dory_adoptions_open', 'Processors between the system before this one and this one'),
+    adoptions: counter('dory_adoptions_total', 'Processors that were taken over from the system before this one'),
     argocdApplications: gauge('dory_argocd_applications', 'Applications of Argo CD that sync our folder, by what its controller says', 'sync', 'health'),
     argocdSyncFailures: counter('dory_argocd_sync_failures_total', 'Syncs of Argo CD that failed, each commit of an Application once'),
     argocdNotifications: counter('dory_argocd_notifications_total', 'Pushes that Argo CD was told of', 'result'),

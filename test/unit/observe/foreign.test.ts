@@ -32,6 +32,8 @@ describe('what the system that ran here before has', () => {
   });
   test('what it started, unless it is placed: then the pod is a leftover', () => {
     expect(told({ bare: bare('c', 'b', 'a') })).toEqual(['b left', 'c left']);
+    // Labels are what somebody wrote; ids of rows are in lower case.
+    expect(told({ bare: bare('C', 'A') })).toEqual(['c left']);
   });
   test('while the cluster gives no news, what was never placed', () => {
     expect(told({ bare: unknown('watch-down') })).toEqual(['c unseen']);
