@@ -7,7 +7,8 @@ import { firstSlice } from './plan/slice.ts';
 import type { Publication, Rendered } from './publisher.ts';
 
 /**
- * One cycle: observe → plan → decide → render → commit. (Apply follows the committed bytes; today Argo CD does it.)
+ * One cycle: observe → plan → decide → render → commit. Apply follows the committed bytes at its own pace: Argo CD does it, or our own loop
+ * beside the cycles (`cli/applying.ts`; in `reconcile`, after the one).
  *
  * Each step is derived from what the one before it stored, never from memory: what was decided and not committed, by
  * this cycle or by one that died, is committed here. With nothing to do, nothing is written and no git process runs.

@@ -25,6 +25,8 @@ export interface Feedback {
   touch(processorId: string): void;
   /** Revisions reached the remote. */
   published(): void;
+  /** Looks at all of it, once. @throws as the database */
+  once(): Promise<void>;
   /** Until `signal` is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -96,6 +98,7 @@ export function createFeedback(options: FeedbackOptions): Feedback {
       state.settle = true;
       call();
     },
+    once: () => round(options, state),
     run: async (signal) => {
       while (!signal.aborted) {
         try {

@@ -112,7 +112,7 @@ export async function diagnose(desired: DesiredObject, processorId: ProcessorId 
 }
 
 /** In the order given, a few at once. */
-async function inLanes<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {
+export async function inLanes<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {
   const results: R[] = [];
   const queue = items.entries();
   const lane = async (): Promise<void> => {

@@ -17,8 +17,8 @@ import type { Runtime } from './runtime.ts';
 export interface OpenApplier {
   readonly applier: Applier;
   readonly objects: ClusterObjects;
-  /** Objects of the newest commit. */
-  readonly committed: () => Promise<readonly ObjectRef[]>;
+  /** Objects of the newest commit of ours; commit and revision null: there is none. */
+  readonly committed: () => Promise<{ readonly commit: string | null; readonly revision: number | null; readonly refs: readonly ObjectRef[] }>;
   close(): Promise<void>;
 }
 
@@ -52,7 +52,10 @@ export function openApplier(runtime: Pick<Runtime, 'kubernetes' | 'settings' | '
   });
   return {
     applier, objects,
-    committed: async () => [...((await desired.newest())?.objects.values() ?? [])].map(({ ref }) => ref),
+    committed: async () => {
+      const tree = await desired.newest();
+      return { commit: tree?.commit ?? null, revision: tree?.revision ?? null, refs: [...(tree?.objects.values() ?? [])].map(({ ref }) => ref) };
+    },
     close: async () => {
       await inventory.close();
       client.close();

@@ -1,18 +1,16 @@
 import type { Command } from 'commander';
-import type { Outcome } from '../apply/actions.ts';
-import type { PassReport } from '../apply/applier.ts';
-import { giveBack } from '../apply/hand-over.ts';
-import { keyOf } from '../apply/objects.ts';
 import { openRepository } from '../commit/repository.ts';
 import { readState } from '../commit/revisions.ts';
 import { leaderOf } from '../platform/leadership.ts';
-import { openApplier, type OpenApplier } from './applier.ts';
+import { openApplier } from './applier.ts';
+import { exitCodeOf, renderReport, reportDocument, sumUp, type ReportDocument } from './apply-report.ts';
 import type { CliContext } from './context.ts';
+import { newCycleName } from './engine.ts';
 import { exitCodes } from './exit-codes.ts';
 import { gitSettings } from './git-settings.ts';
+import { handAllOver } from './hand-over.ts';
 import { assertLeading, whileLeading } from './lease.ts';
 import { formatOption, settingsOptions, type FormatFlags } from './options.ts';
-import { render, type Column } from './output.ts';
 import { withRuntime, type OpenRuntime } from './runtime.ts';
 
 interface Flags extends FormatFlags {
@@ -30,57 +28,36 @@ export function applyCommand(program: Command, context: CliContext): void {
     .option('--adopt', 'take over what Argo CD still tracks, and what others applied')
     .option('--allow-empty', 'let a commit without any object empty the cluster')
     .option('--hand-over <manager>', 'the way back: make what we own on the cluster another manager\'s, such as argocd-controller or kubectl')
-    .addHelpText('after', '\nExits with 4 if something is not as committed afterwards, with 5 if another instance leads.\n\nExamples:\n  dory apply --dry-run\n  dory apply --adopt\n  dory apply --hand-over argocd-controller');
+    .addHelpText('after', '\nExits with 4 if something is not as committed afterwards (with --dry-run: would not be), with 5 if another instance leads.\n\nExamples:\n  dory apply --dry-run\n  dory apply --adopt\n  dory apply --hand-over argocd-controller');
   settingsOptions(formatOption(command)).action(async ({ output, ...flags }: Flags) => {
     await withRuntime(context, command, 'require', async (runtime) => {
-      const report = flags.dryRun === true ? await once(runtime, flags, () => Promise.resolve()) : await whileLeading(runtime, (lease) => once(runtime, flags, () => assertLeading(runtime.pool, lease)));
+      const report = await (flags.dryRun === true ? once(runtime, flags, null) : whileLeading(runtime, (lease) => once(runtime, flags, () => assertLeading(runtime.pool, lease))));
       if (report === null) {
         context.terminal.err(`Not the leader: ${(await leaderOf(runtime.pool))?.holder ?? 'another instance'} leads.\n`);
         context.exit(exitCodes.notLeader);
         return;
       }
-      context.terminal.out(render(output, documentOf(report), columns, report.outcomes));
-      context.terminal.err(`${String(report.inSync)} in sync, ${String(report.requests)} requests${flags.dryRun === true ? '; nothing was changed' : ''}.\n`);
-      context.exit(report.problems.length > 0 ? exitCodes.held : exitCodes.ok);
+      context.terminal.out(renderReport(output, report));
+      context.terminal.err(`${sumUp(report)}${flags.dryRun === true ? ' Nothing was changed.' : ''}\n`);
+      if (flags.handOver !== undefined && runtime.settings.apply === 'ssa') context.terminal.err(stillApplies);
+      context.exit(exitCodeOf(report));
     });
   });
 }
 
-async function once(runtime: OpenRuntime, { dryRun, adopt, allowEmpty, handOver }: Omit<Flags, 'output'>, leading: () => Promise<void>): Promise<PassReport> {
+const stillApplies = 'The setting apply is ssa: before `dory run` starts again, set it to none or argocd, or it applies once more what it finds.\n';
+
+/** @param leading null: nothing is changed, for which nobody has to lead */
+async function once(runtime: OpenRuntime, { adopt, allowEmpty, handOver }: Omit<Flags, 'output'>, leading: (() => Promise<void>) | null): Promise<ReportDocument> {
   const { owner } = await readState(runtime.pool);
   const repository = openRepository(await gitSettings(runtime.settings, owner, runtime.path), runtime);
-  const opened = openApplier(runtime, { repository, assertLeading: leading, onChange: () => undefined });
+  const opened = openApplier(runtime, { repository, assertLeading: leading ?? (() => Promise.resolve()), onChange: () => undefined });
   try {
     await repository.head();
-    const report = await opened.applier.pass({ dryRun: dryRun === true || handOver !== undefined, allowEmpty: allowEmpty === true, ...(adopt === true ? { adopt } : {}) });
-    return handOver === undefined || dryRun === true ? report : await handAllOver(report, opened, handOver, leading);
+    if (handOver !== undefined) return await handAllOver(opened, { manager: handOver, dryRun: leading === null, leading: leading ?? (() => Promise.resolve()) });
+    return reportDocument(await opened.applier.pass({ cycle: newCycleName(runtime), dryRun: leading === null, allowEmpty: allowEmpty === true, ...(adopt === true ? { adopt } : {}) }));
   } finally {
     await opened.close();
     await repository.close();
   }
-}
-
-/** Of every committed object that is on the cluster: our fields become the other manager's, and Dory has no claim left. */
-async function handAllOver(report: PassReport, { objects, committed }: OpenApplier, manager: string, leading: () => Promise<void>): Promise<PassReport> {
-  const outcomes: Outcome[] = [];
-  for (const ref of await committed()) {
-    await leading();
-    const object = await objects.read(ref);
-    const patch = object === null ? null : giveBack(object, { manager, apiVersion: ref.apiVersion });
-    if (patch === null) continue;
-    const done = await objects.patch(ref, patch);
-    outcomes.push(done ? { kind: 'configured', ref, live: null } : { kind: 'failed', ref, reason: 'precondition', detail: 'it changed meanwhile; run this again', retry: 'soon' });
-  }
-  return { ...report, outcomes, inSync: 0, problems: [] };
-}
-
-const columns: readonly Column<Outcome>[] = [
-  { header: 'OUTCOME', of: ({ kind }) => kind },
-  { header: 'OBJECT', of: ({ ref }) => keyOf(ref) },
-  { header: 'REASON', of: (outcome) => ('reason' in outcome ? outcome.reason : '') },
-  { header: 'DETAIL', of: (outcome) => ('detail' in outcome ? outcome.detail : '') },
-];
-
-function documentOf({ commit, revision, outcomes, inSync, requests, complete }: PassReport): unknown {
-  return { commit, revision, complete, inSync, requests, outcomes: outcomes.map(({ kind, ref, ...rest }) => ({ outcome: kind, object: ref, ...('reason' in rest ? { reason: rest.reason } : {}), ...('detail' in rest ? { detail: rest.detail } : {}) })) };
 }

@@ -272,7 +272,7 @@ describe.skipIf(typeof programs === 'string')('the loop that keeps the cluster a
     expect((await sets()).flatMap(({ metadata }) => Object.keys(metadata.annotations).filter((key) => key.startsWith('argocd')))).toEqual([]);
     await settled(careful);
 
-    for (const ref of await careful.committed()) {
+    for (const ref of (await careful.committed()).refs) {
       const patch = giveBack((await careful.objects.read(ref))!, { manager: 'argocd-controller', apiVersion: ref.apiVersion });
       expect(await careful.objects.patch(ref, patch!)).toBe(true);
     }
