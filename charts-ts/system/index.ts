@@ -5,7 +5,7 @@ import { KarpenterChart } from './karpenter.ts';
 import { MonitoringChart } from './monitoring/chart.ts';
 import { OrchestratorAccessChart } from './orchestrator-access.ts';
 import { OrchestratorChart } from './orchestrator.ts';
-import { ProcessorAccessChart } from './processor-access.ts';
+import { ProcessorAccessChart, type ProcessorSupport } from './processor-access.ts';
 import { defaultSystemProps, type SystemProps } from './props.ts';
 
 export { defaultSystemProps, systemProps, type SystemProps } from './props.ts';
@@ -24,13 +24,18 @@ export function systemFiles(props: SystemProps, namespaces: readonly string[]): 
     ['orchestrator-access.yaml', print((app) => new OrchestratorAccessChart(app, 'system', props))],
     ['orchestrator.yaml', print((app) => new OrchestratorChart(app, 'system', props))],
   ];
-  return new Map([...files, ...processorSupportFiles(used, props.namespace)]);
+  return new Map([...files, ...processorSupportFiles(used, supportOf(props))]);
+}
+
+/** What the manifests beside processors depend on. */
+export function supportOf({ namespace, shared }: SystemProps): ProcessorSupport {
+  return { orchestrator: namespace, writeSecrets: shared.writeSecrets };
 }
 
 /**
  * Of those, what depends on nothing but the namespaces: the ServiceAccount of processors and its Role in each, and who may write their
- * credentials there. `namespaces` sorted, none twice; `orchestrator`: its own.
+ * credentials there. `namespaces` sorted, none twice.
  */
-export function processorSupportFiles(namespaces: readonly string[], orchestrator = defaultSystemProps.namespace): ReadonlyMap<string, string> {
-  return new Map(namespaces.map((namespace) => [`processor-access-${namespace}.yaml`, print((app) => new ProcessorAccessChart(app, 'system', namespace, orchestrator))]));
+export function processorSupportFiles(namespaces: readonly string[], support = supportOf(defaultSystemProps)): ReadonlyMap<string, string> {
+  return new Map(namespaces.map((namespace) => [`processor-access-${namespace}.yaml`, print((app) => new ProcessorAccessChart(app, 'system', namespace, support))]));
 }

@@ -3,13 +3,19 @@ import { k8s } from 'cdk8s-plus-30';
 import type { Construct } from 'constructs';
 import { orchestratorLabels, orchestratorName, processorAccount, why } from './names.ts';
 
+export interface ProcessorSupport {
+  /** The namespace of the orchestrator's ServiceAccount. */
+  readonly orchestrator: string;
+  /** Whether it writes credentials; else it needs no right to. */
+  readonly writeSecrets: boolean;
+}
+
 /**
  * What is needed in a namespace where processors run: by the SDK, whose state lives in the ConfigMap `dory-state-{processor id}`, and
  * by the orchestrator, which writes their credentials there and nowhere else.
  */
 export class ProcessorAccessChart extends Chart {
-  /** `orchestrator`: the namespace of its ServiceAccount. */
-  constructor(scope: Construct, id: string, namespace: string, orchestrator: string) {
+  constructor(scope: Construct, id: string, namespace: string, { orchestrator, writeSecrets }: ProcessorSupport) {
     super(scope, id);
     const account = { name: processorAccount, namespace };
     const metadata = (): k8s.ObjectMeta => ({ ...account, labels: orchestratorLabels() });
@@ -23,7 +29,7 @@ export class ProcessorAccessChart extends Chart {
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: processorAccount },
       subjects: [{ kind: 'ServiceAccount', ...account }],
     });
-    this.addSecretsAccess(namespace, orchestrator);
+    if (writeSecrets) this.addSecretsAccess(namespace, orchestrator);
   }
 
   /** To look at Secrets is among the running system's rules. Server-side apply is a patch, and needs `create` for what is not there yet. */

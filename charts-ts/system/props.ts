@@ -99,13 +99,19 @@ interface SharedSettings {
   readonly imagePullSecret: string;
   readonly databaseSecret: string;
   readonly databaseSecretKey: string;
+  /** Whether the program writes credentials to Secrets. */
+  readonly writeSecrets: boolean;
 }
+
+/** As a settings file has them: what it leaves out is the program's default. */
+type GivenSettings = Omit<SharedSettings, 'writeSecrets'> & { readonly writeSecrets?: boolean };
 
 const sharedSchema = z.object({
   cluster: label(),
   imagePullSecret: name(),
   databaseSecret: name(),
   databaseSecretKey: text('a key of a Secret', isDataKey),
+  writeSecrets: z.boolean({ error: 'true or false' }).default(true),
 });
 
 type SystemSection = Readonly<z.output<typeof systemSchema>>;
@@ -115,7 +121,7 @@ export type SystemProps = SystemSection & { readonly shared: SharedSettings };
  * The section `system` of the settings, as read from YAML, with defaults where it is silent.
  * @throws Failure `settings-invalid`, whose message has a line for each thing that is wrong.
  */
-export function systemProps(section: unknown, shared: SharedSettings): SystemProps {
+export function systemProps(section: unknown, shared: GivenSettings): SystemProps {
   const parsed = systemSchema.safeParse(section);
   const repeated = sharedSchema.safeParse(shared);
   if (parsed.success && repeated.success) return { ...parsed.data, shared: repeated.data };

@@ -20,6 +20,7 @@ export function settingsFile({ shared, ...section }: SystemProps): string {
     imagePullSecret: shared.imagePullSecret,
     databaseSecret: shared.databaseSecret,
     databaseSecretKey: shared.databaseSecretKey,
+    ...(shared.writeSecrets ? {} : { writeSecrets: false }),
     dataDir: paths.data,
     ...(section.apply === 'none' ? {} : { apply: section.apply }),
     ...(section.apply === 'argocd' ? { argocd: { namespace: section.argocdNamespace } } : {}),

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { z } from 'zod';
 import type { KubeObject } from '../platform/kube/watch.ts';
 import type { Random } from '../platform/random.ts';
-import { ourValues } from './live.ts';
+import { isOurEntry, managersOf, ourValues } from './live.ts';
 
 /** Stands for a value in this process, and says nothing of it outside. */
 export type Mark = string;
@@ -23,6 +23,8 @@ export interface LiveSecret {
   readonly resourceVersion: string;
   /** The annotation `dory.io/secret-version`; 0 without one. */
   readonly version: number;
+  /** Whether our field manager ever wrote it: by its label alone it may be anybody's. */
+  readonly managed: boolean;
   /** The keys that our field manager owns, with a mark of each value: what we wrote last, for who changes a value takes its field over. */
   readonly owned: ReadonlyMap<string, Mark>;
 }
@@ -33,22 +35,33 @@ export const ourLabel = { key: 'managed-by', value: 'dory-orchestrator' } as con
 
 const ourNames = /^dory-(?:env|sensor)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** Only Secrets with names as `observe` gives them are ever removed. */
-export function isOurSecret({ name }: Pick<LiveSecret, 'name'>): boolean {
-  return ourNames.test(name);
+/** Only what we wrote, under names as `observe` gives them, is ever removed. */
+export function isOurSecret({ name, managed }: Pick<LiveSecret, 'name' | 'managed'>): boolean {
+  return managed && ourNames.test(name);
 }
 
 export function bearsOurLabel({ metadata }: KubeObject): boolean {
   return metadata.labels?.[ourLabel.key] === ourLabel.value;
 }
 
-const ownedSchema = z.object({ data: z.record(z.string(), z.string()) });
+const dataSchema = z.object({ data: z.record(z.string(), z.string()) });
 
 export function readSecret(object: KubeObject, mark: Marker): LiveSecret {
   const { name, namespace = '', uid, resourceVersion, annotations = {} } = object.metadata;
-  const owned = ownedSchema.safeParse(ourValues(object));
-  const values = owned.success ? Object.entries(owned.data.data) : [];
-  return { namespace, name, uid, resourceVersion, version: versionIn(annotations), owned: new Map(values.map(([key, value]) => [key, mark(Buffer.from(value, 'base64'))])) };
+  const managers = managersOf(object);
+  const owned = dataSchema.safeParse(ourValues(object, managers));
+  const values = owned.success ? owned.data.data : {};
+  return { namespace, name, uid, resourceVersion, version: versionIn(annotations), managed: managers.some(isOurEntry), owned: marksIn(values, mark) };
+}
+
+/** Of all its values, whoever wrote them. */
+export function readValues(object: KubeObject, mark: Marker): ReadonlyMap<string, Mark> {
+  const all = dataSchema.safeParse(object);
+  return marksIn(all.success ? all.data.data : {}, mark);
+}
+
+function marksIn(values: Readonly<Record<string, string>>, mark: Marker): ReadonlyMap<string, Mark> {
+  return new Map(Object.entries(values).map(([key, value]) => [key, mark(Buffer.from(value, 'base64'))]));
 }
 
 function versionIn(annotations: Readonly<Record<string, string>>): number {

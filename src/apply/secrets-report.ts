@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
 import { objectSchema } from '../platform/kube/watch.ts';
+import { inBatches } from '../platform/pg.ts';
 import { bearsOurLabel, isOurSecret, ourLabel, readSecret, type LiveSecret, type Marker } from './secrets-live.ts';
 import { compareSecret, secretKey, type NeededSecret, type SecretsView, type SecretState } from './secrets.ts';
 
@@ -15,6 +16,8 @@ export interface SecretReport {
   readonly withoutValue: readonly string[];
   /** Null where no cluster was asked. */
   readonly state: ReportedState | null;
+  /** A value was replaced in the database, and its pods were not restarted with it. */
+  readonly restartPending: boolean;
 }
 
 /**
@@ -23,18 +26,23 @@ export interface SecretReport {
  */
 type ReportedState = SecretState | 'not-ours' | 'newer' | 'unused';
 
+const asksAtOnce = 16;
+
 /** What is needed, and how it is; sorted by namespace, then name; at the end what is unused. @throws Failure `kubernetes-*` */
 export async function reportSecrets(view: Omit<SecretsView, 'live'>, cluster: { readonly client: KubeClient; readonly mark: Marker } | null): Promise<readonly SecretReport[]> {
   const live = cluster === null ? null : await listSecrets(cluster);
   const reports: SecretReport[] = [];
-  for (const secret of view.needed) {
-    const withoutValue = secret.keys.filter((key) => view.marks.get(secret.name)?.has(key) !== true);
-    const state = cluster === null || live === null ? null : await stateOf(view, secret, live, cluster.client);
-    reports.push({ ...secret, withoutValue, state });
+  for (const batch of inBatches(view.needed, asksAtOnce)) {
+    reports.push(...(await Promise.all(batch.map(async (secret): Promise<SecretReport> => {
+      const withoutValue = secret.keys.filter((key) => view.marks.get(secret.name)?.has(key) !== true);
+      const state = cluster === null || live === null ? null : await stateOf(view, secret, live, cluster.client);
+      const { version, begun } = view.versions.get(secret.name) ?? { version: 1, begun: 1 };
+      return { ...secret, withoutValue, state, restartPending: begun > version };
+    }))));
   }
   const needed = new Set(view.needed.map(secretKey));
   const unused = [...(live?.values() ?? [])].filter((secret) => isOurSecret(secret) && !needed.has(secretKey(secret)));
-  return [...reports, ...unused.map(({ namespace, name, owned }): SecretReport => ({ namespace, name, keys: [...owned.keys()].sort(), withoutValue: [], state: 'unused' }))];
+  return [...reports, ...unused.map(({ namespace, name, owned }): SecretReport => ({ namespace, name, keys: [...owned.keys()].sort(), withoutValue: [], state: 'unused', restartPending: false }))];
 }
 
 const listSchema = z.object({ metadata: z.object({ continue: z.string().optional() }), items: z.array(z.unknown()).nullable() });

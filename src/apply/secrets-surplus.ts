@@ -42,9 +42,9 @@ export interface Use {
 
 const listSchema = z.object({ metadata: z.object({ continue: z.string().optional() }), items: z.array(z.unknown()).nullable() });
 
-/** What pods and StatefulSets of a namespace, whoever's they are, refer to. @throws Failure `kubernetes-*` */
+/** What pods and StatefulSets of a namespace, whoever's they are, refer to, each once. @throws Failure `kubernetes-*` */
 export async function usesIn(client: KubeClient, namespace: string): Promise<readonly Use[]> {
-  const uses: Use[] = [];
+  const uses = new Map<string, Use>();
   for (const path of [`/api/v1/namespaces/${namespace}/pods`, `/apis/apps/v1/namespaces/${namespace}/statefulsets`]) {
     let token: string | undefined;
     do {
@@ -53,17 +53,18 @@ export async function usesIn(client: KubeClient, namespace: string): Promise<rea
       token = metadata.continue === '' ? undefined : metadata.continue;
     } while (token !== undefined);
   }
-  return uses;
+  return [...uses.values()];
 }
 
 /** `secretKeyRef` and `secretRef` of containers, `secret` of volumes, wherever they stand. */
-function collect(value: unknown, uses: Use[]): void {
+function collect(value: unknown, uses: Map<string, Use>): void {
   if (typeof value !== 'object' || value === null) return;
   for (const [field, inner] of Object.entries(value)) {
     if (field === 'secretKeyRef' || field === 'secretRef' || field === 'secret') {
       const { name, secretName, key } = (inner ?? {}) as { readonly name?: unknown; readonly secretName?: unknown; readonly key?: unknown };
       const used = typeof name === 'string' ? name : secretName;
-      if (typeof used === 'string') uses.push({ name: used, key: typeof key === 'string' ? key : null });
+      const part = typeof key === 'string' ? key : null;
+      if (typeof used === 'string') uses.set(`${used} ${part ?? ''}`, { name: used, key: part });
     }
     collect(inner, uses);
   }
@@ -71,4 +72,23 @@ function collect(value: unknown, uses: Use[]): void {
 
 export function isUsed({ live, keys }: SecretSurplus, uses: readonly Use[]): boolean {
   return uses.some(({ name, key }) => name === live.name && (keys === null || key === null || keys.includes(key)));
+}
+
+export interface UseSources {
+  /** @throws Failure `database-*` */
+  readonly rendered: (names: readonly string[]) => Promise<readonly (Use & { readonly namespace: string })[]>;
+  /** What the cluster has in a namespace. @throws Failure `kubernetes-*` */
+  readonly inNamespace: (namespace: string) => Promise<readonly Use[]>;
+}
+
+/** Of these, what nothing refers to. All objects of a namespace are read for it, once for all that is in question there. */
+export async function unusedOf(surplus: readonly SecretSurplus[], { rendered, inNamespace }: UseSources): Promise<readonly SecretSurplus[]> {
+  const manifests = await rendered([...new Set(surplus.map(({ live }) => live.name))]);
+  const left = surplus.filter((each) => !isUsed(each, manifests.filter(({ namespace }) => namespace === each.live.namespace)));
+  const unused: SecretSurplus[] = [];
+  for (const namespace of new Set(left.map(({ live }) => live.namespace))) {
+    const uses = await inNamespace(namespace);
+    unused.push(...left.filter((each) => each.live.namespace === namespace && !isUsed(each, uses)));
+  }
+  return unused;
 }

@@ -33,15 +33,39 @@ async function write(pool: Pool, leaderEpoch: number, groups: readonly Raised[],
   });
 }
 
-/** Of these, what a placement was last rendered with a reference to: its manifest may still be on its way. */
-export async function stillRendered(pool: Pool, places: readonly { readonly namespace: string; readonly name: string; readonly key: string | null }[]): Promise<readonly boolean[]> {
-  const { rows } = await pool.query<{ used: boolean }>(
-    `select exists (
-       select from dory.placements p join dory.changes c on c.processor_id = p.processor_id and c.revision = p.revision
-         left join dory.workloads w on w.digest = c.workload
-        where c.spec ->> 'namespace' = s.namespace and (c.spec -> 'sensor' -> 'env' @> s.reference or w.body -> 'env' @> s.reference)) as used
-       from unnest($1::text[], $2::jsonb[]) with ordinality as s (namespace, reference, place) order by s.place`,
-    [places.map(({ namespace }) => namespace), places.map(({ name, key }) => JSON.stringify([{ secret: key === null ? { name } : { name, key } }]))],
+/**
+ * A person's word that these Secrets have the values of now: the version that was begun, or else the next one, is what manifests show.
+ * @throws Failure `database-*`
+ */
+export async function confirmReplaced(pool: Pool, names: readonly string[], by: string): Promise<void> {
+  await inTransaction(pool, { isolation: 'read committed' }, async (client) => {
+    await client.query(
+      `insert into dory.secret_versions as v (name, version, begun) select name, 2, 2 from unnest($1::text[]) as name
+       on conflict (name) do update set version = greatest(v.begun, v.version + 1), begun = greatest(v.begun, v.version + 1), changed_at = now()`,
+      [names],
+    );
+    await client.query(`insert into dory.events (kind, evidence) select 'credentials-replaced', jsonb_build_object('secret', name, 'by', $2::text) from unnest($1::text[]) as name`, [names, by]);
+  });
+}
+
+/** A key of a Secret that a manifest refers to. */
+export interface RenderedUse {
+  readonly namespace: string;
+  readonly name: string;
+  readonly key: string;
+}
+
+/** What of the Secrets of these names placements were last rendered with a reference to: their manifests may still be on their way. */
+export async function stillRendered(pool: Pool, names: readonly string[]): Promise<readonly RenderedUse[]> {
+  if (names.length === 0) return [];
+  const { rows } = await pool.query<RenderedUse>(
+    `select distinct c.spec ->> 'namespace' as namespace, v.variable -> 'secret' ->> 'name' as name, v.variable -> 'secret' ->> 'key' as key
+       from dory.placements p
+       join dory.changes c on c.processor_id = p.processor_id and c.revision = p.revision
+       left join dory.workloads w on w.digest = c.workload
+      cross join lateral (select jsonb_array_elements(c.spec -> 'sensor' -> 'env') union all select jsonb_array_elements(w.body -> 'env')) as v (variable)
+      where v.variable -> 'secret' ->> 'name' = any($1)`,
+    [names],
   );
-  return rows.map(({ used }) => used);
+  return rows;
 }

@@ -4,6 +4,7 @@ import { Failure } from '../model/failure.ts';
 import type { Digest } from '../model/ids.ts';
 import { objectSchema, type KubeObject } from '../platform/kube/watch.ts';
 import type { KubeWriter } from '../platform/kube/write.ts';
+import { inBatches } from '../platform/pg.ts';
 import type { Action, Outcome } from './actions.ts';
 import type { Executor, Pass } from './execute.ts';
 import type { LiveObject, ObjectRef } from './objects.ts';
@@ -30,14 +31,19 @@ export type SecretOutcome = Exclude<Outcome, { live: unknown }> | { readonly kin
 
 const refOfSecret = ({ namespace, name }: { readonly namespace: string; readonly name: string }): ObjectRef => ({ apiVersion: 'v1', kind: 'Secret', namespace, name });
 
+/** As many requests as the executor begins with. */
+const looksAtOnce = 16;
+
 /** One outcome for each. A Secret of that name without our label is somebody else's, and stays as it is. */
 export async function writeSecrets(to: SecretsWriter, writes: readonly FilledWrite[]): Promise<readonly SecretOutcome[]> {
   const outcomes: SecretOutcome[] = [];
   const actions: Action[] = [];
-  for (const write of writes) {
-    const prepared = await prepare(to.writer, write);
-    if ('kind' in prepared) outcomes.push(prepared);
-    else actions.push(applying(write, prepared.carried));
+  for (const batch of inBatches(writes, looksAtOnce)) {
+    const prepared = await Promise.all(batch.map(async (write) => ({ write, ready: await prepare(to.writer, write) })));
+    for (const { write, ready } of prepared) {
+      if ('kind' in ready) outcomes.push(ready);
+      else actions.push(applying(write, ready.carried));
+    }
   }
   const { outcomes: executed } = await to.executor.execute(actions, to.pass);
   return [...outcomes, ...executed.map(withoutLive)];
@@ -64,7 +70,7 @@ async function prepare(writer: KubeWriter, write: FilledWrite): Promise<{ readon
   if (found === null) return { carried: {} };
   if ('kind' in found) return found;
   const { object, data } = found;
-  if (!bearsOurLabel(object)) return skipped(write, 'not-ours', `it lacks the label ${ourLabel.key}=${ourLabel.value}`);
+  if (!bearsOurLabel(object)) return skipped(write, 'not-ours', `it lacks the label ${ourLabel.key}=${ourLabel.value}; with it, its keys of these names are taken over`);
   // The watch is behind: the next look knows it.
   if (object.metadata.uid !== write.live?.uid) return skipped(write, 'partial-knowledge', 'it was created a moment ago');
   return { carried: Object.fromEntries(Object.entries(data).filter(([key]) => kept.includes(key))) };

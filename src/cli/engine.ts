@@ -10,6 +10,7 @@ import { seconds, type Instant } from '../model/time.ts';
 import type { Cluster } from '../observe/cluster.ts';
 import { createObserver, type Observer } from '../observe/database.ts';
 import type { Lease } from '../platform/leadership.ts';
+import type { Metrics } from '../platform/metrics.ts';
 import { createPublisher, type Publisher } from '../publisher.ts';
 import { gitSettings } from './git-settings.ts';
 import { observeSettings } from './policy.ts';
@@ -38,6 +39,7 @@ export interface EngineOptions {
   readonly onStep?: Stages['onStep'];
   /** A Secret of the cluster is not as it was: a cycle should look. */
   readonly onSecrets?: () => void;
+  readonly metrics?: Pick<Metrics, 'secretWrites' | 'secretProblems'>;
   /** Told of each push, right after it; or of one whose answer was lost, when it is found. */
   readonly onPushed?: (push: Push) => void;
   /** Names the cycle under way; a name of its own for each decision where it is absent. */
@@ -51,7 +53,7 @@ export async function openEngine(runtime: Runtime, options: EngineOptions): Prom
   const { owner } = await readState(pool);
   const repository = openRepository(await gitSettings(settings, owner, runtime.path), runtime);
   const renderer = `dory ${programVersion()}`;
-  const secrets = openSecretsKeeper(runtime, options.onSecrets ?? (() => undefined));
+  const secrets = openSecretsKeeper(runtime, { onChange: options.onSecrets ?? null, metrics: options.metrics ?? null });
   secrets?.start();
   let waited = false;
   let seen: Instant = runtime.clock.now();

@@ -1,5 +1,5 @@
 import { argocdFiles } from '../../charts-ts/argocd/index.ts';
-import { processorSupportFiles, systemFiles, systemProps } from '../../charts-ts/system/index.ts';
+import { processorSupportFiles, supportOf, systemFiles, systemProps } from '../../charts-ts/system/index.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 import type { RenderSettings } from '../render/settings.ts';
 import type { ChartSettings } from '../render/props.ts';
@@ -17,7 +17,6 @@ export function renderSettings(settings: Settings): Omit<RenderSettings, 'owner'
   return { ...manifestSettings(settings), cluster: settings.cluster, supportFiles: lastAnswer(systemFilesOf(settings)), argocdFiles: argocdFilesOf(settings) };
 }
 
-/** As soon as Argo CD can be told where the repository is. */
 function argocdFilesOf(settings: Settings): RenderSettings['argocdFiles'] {
   const props = argocdProps(settings);
   return props === null ? null : (layout, systemFiles) => argocdFiles(props, { layout, systemFiles });
@@ -34,7 +33,7 @@ function systemFilesOf(settings: Settings): RenderSettings['supportFiles'] {
   const props = systemProps(settings.system, settings);
   return (namespaces) => {
     const files = systemFiles(props, namespaces);
-    return [...files.values()].some((text) => placeholder.test(text)) ? processorSupportFiles(namespaces, props.namespace) : files;
+    return [...files.values()].some((text) => placeholder.test(text)) ? processorSupportFiles(namespaces, supportOf(props)) : files;
   };
 }
 

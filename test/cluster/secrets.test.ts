@@ -5,7 +5,7 @@ import { observeSettings } from '../../src/cli/policy.ts';
 import { runCli } from '../../src/cli/program.ts';
 import type { CycleReport } from '../../src/cycle.ts';
 import { millis, seconds } from '../../src/model/time.ts';
-import { readCredentials } from '../../src/observe/credentials.ts';
+import { readCredentialRows, readCredentials } from '../../src/observe/credentials.ts';
 import { createObserver } from '../../src/observe/database.ts';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
@@ -232,8 +232,8 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
     const clock: Clock = { ...systemClock, monotonic: () => millis(systemClock.monotonic() + ahead) };
     const access = createAccess({ kind: 'file', path: await ownKubeconfig(server) });
     const keeper = createSecretsKeeper({
-      client: createKubeClient(access), writer: createKubeWriter(access), pool: database.pool, credentials: (wanted) => readCredentials(database.pool, wanted),
-      clock, random: systemRandom, log: silentLog, onChange: () => undefined,
+      client: createKubeClient(access), writer: createKubeWriter(access), pool: database.pool, credentials: (wanted) => readCredentials(database.pool, wanted), credentialRows: () => readCredentialRows(database.pool),
+      metrics: null, clock, random: systemRandom, log: silentLog, onChange: () => undefined,
     });
     closes.push(() => keeper.close());
     keeper.start();

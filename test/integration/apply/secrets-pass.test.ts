@@ -10,6 +10,7 @@ import { millis } from '../../../src/model/time.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { acquire } from '../../../src/platform/leadership.ts';
 import { silentLog } from '../../../src/platform/log.ts';
+import { createMetrics, type Metrics } from '../../../src/platform/metrics.ts';
 import { systemRandom } from '../../../src/platform/random.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 
@@ -23,11 +24,13 @@ afterEach(() => database.close());
 
 /** One Secret whose copy shows what it is told to; what is sent to it is counted. */
 async function stage() {
+  const metrics = createMetrics();
   const [mark, live, sent] = [markerOf(systemRandom), new Map<string, LiveSecret>(), [] as Action[]];
   let [now, value, fails] = [0, 'old', false];
   const executor: Executor = {
     retryAt: () => null,
-    execute: (actions) => {
+    execute: (given) => {
+      const actions = given as readonly Action[];
       sent.push(...actions);
       const outcomes = actions.flatMap((action) => (action.kind === 'apply' ? [fails ? { kind: 'unknown' as const, ref: action.desired.ref, detail: 'cut' } : { kind: 'configured' as const, ref: action.desired.ref, live: null }] : []));
       return Promise.resolve({ outcomes, requests: actions.length });
@@ -37,13 +40,13 @@ async function stage() {
     yield await Promise.resolve([name, new Map([['P', new Concealed(value)]])] as const);
   };
   const pass = createPass({
-    client: { get: unused, lines: unused, close: unused }, writer: { send: unused }, pool: database.pool, credentials, mark, live, executor,
+    client: { get: unused, lines: unused, close: unused }, writer: { send: unused }, pool: database.pool, credentials, credentialRows: () => Promise.resolve(new Map([[name, value]])), metrics, mark, live, executor,
     clock: { ...systemClock, monotonic: () => millis(now) }, random: systemRandom, log: silentLog, onChange: () => undefined,
   });
   const lease = await acquire(database.pool, 'ann');
   return {
-    sent,
-    shows: (shown: string, version: number, resourceVersion: string) => live.set(`plant/${name}`, { namespace: 'plant', name, uid: 'u', resourceVersion, version, owned: new Map([['P', mark(Buffer.from(shown))]]) }),
+    sent, metrics,
+    shows: (shown: string, version: number, resourceVersion: string) => live.set(`plant/${name}`, { namespace: 'plant', name, uid: 'u', resourceVersion, version, managed: true, owned: new Map([['P', mark(Buffer.from(shown))]]) }),
     rotate: (to: string) => { value = to; },
     fail: (yes: boolean) => { fails = yes; },
     later: (ms: number) => { now += ms; },
@@ -92,4 +95,42 @@ test('somebody who keeps changing a Secret is met once a minute', async () => {
   later(1_000);
   await look();
   expect(sent).toHaveLength(2);
+});
+
+const events = async () => (await database.pool.query<{ kind: string; evidence: Record<string, unknown> }>(`select kind, evidence from dory.events where kind like 'secret-%' or kind like 'credentials-%' order by id`)).rows;
+const problems = async ({ secretProblems }: Metrics) => (await secretProblems.get()).values.map(({ labels, value }) => [labels.reason, value]);
+const place = `plant/${name}`;
+
+test('what becomes of Secrets is counted, and told in events: each trouble once, until it is over', async () => {
+  const { shows, rotate, look, fail, metrics } = await stage();
+  shows('old', 1, '1');
+  rotate('new');
+  fail(true);
+  for (let n = 0; n < 3; n += 1) await look();
+  expect(await events()).toEqual([{ kind: 'secret-refused', evidence: { secret: place, reason: 'unknown', detail: 'cut' } }]);
+  expect(await problems(metrics)).toEqual([['unknown', 1]]);
+  shows('new', 2, '2');
+  await look();
+  expect((await events()).at(-1)).toEqual({ kind: 'credentials-replaced', evidence: { secret: name, version: 2 } });
+  expect(await problems(metrics)).toEqual([]);
+  rotate('newer');
+  await look();
+  expect(await events(), 'once more').toHaveLength(3);
+  expect((await metrics.secretWrites.get()).values.map(({ labels, value }) => [labels.outcome, value])).toEqual([['unknown', 4]]);
+});
+
+test('a Secret that another database wrote later is told of with what to do, and not touched', async () => {
+  const { shows, look, sent, metrics } = await stage();
+  shows('newer', 7, '1');
+  await look();
+  await look();
+  expect(sent).toEqual([]);
+  expect(await events()).toMatchObject([{ kind: 'secret-refused', evidence: { secret: place, reason: 'newer-on-cluster' } }]);
+  expect(await problems(metrics)).toEqual([['newer-on-cluster', 1]]);
+  // A person took the annotation away.
+  shows('newer', 0, '2');
+  expect(await look()).toMatchObject({ raised: true });
+  expect(sent).toHaveLength(1);
+  expect(await versionOf()).toEqual({ version: 2, begun: 2 });
+  expect(await problems(metrics)).toEqual([]);
 });

@@ -22,9 +22,9 @@ test('without a cluster, what must be created is listed: names and keys, no valu
   const listed = await shop.here('secrets', '-o', 'json');
   expect(listed).toMatchObject({ code: 0 });
   expect(JSON.parse(listed.out)).toEqual([
-    { namespace: 'default', name: envSecret, keys: ['BROKER_PASSWORD'], withoutValue: [], state: null },
-    { namespace: 'plant', name: envSecret, keys: ['BROKER_PASSWORD'], withoutValue: [], state: null },
-    { namespace: 'plant', name: `dory-sensor-${sensor}`, keys: ['SENSOR_PASSWORD'], withoutValue: [], state: null },
+    { namespace: 'default', name: envSecret, keys: ['BROKER_PASSWORD'], withoutValue: [], state: null, restartPending: false },
+    { namespace: 'plant', name: envSecret, keys: ['BROKER_PASSWORD'], withoutValue: [], state: null, restartPending: false },
+    { namespace: 'plant', name: `dory-sensor-${sensor}`, keys: ['SENSOR_PASSWORD'], withoutValue: [], state: null, restartPending: false },
   ]);
   for (const format of ['table', 'wide', 'json', 'yaml']) {
     const { code, out, err } = await shop.here('secrets', '-o', format);
@@ -47,4 +47,20 @@ test('values are printed only where that is asked for by name', async () => {
     ['plant', `dory-sensor-${sensor}`, { SENSOR_PASSWORD: word }],
   ]);
   expect(documents[0]?.metadata.labels).toEqual({ 'managed-by': 'dory-orchestrator' });
+});
+
+test('a person\'s word that a Secret has the values of now raises what manifests show', async () => {
+  const name = `dory-sensor-${sensor}`;
+  const shown = async () => (await shop.here('plan', '--full')).out;
+  await shop.pool.query(`insert into dory.secret_versions (name, begun) values ($1, 2)`, [name]);
+  expect(JSON.parse((await shop.here('secrets', '-o', 'json')).out)).toMatchObject([{ restartPending: false }, { restartPending: false }, { name, restartPending: true }]);
+  expect((await shop.here('secrets')).out).toMatch(/dory-sensor-.* waits/);
+  expect(await shown()).not.toContain('sensor=2');
+  expect((await shop.here('secrets', '--replaced', name, name)).code).toBe(0);
+  expect((await shop.pool.query('select name, version, begun from dory.secret_versions')).rows).toEqual([{ name, version: 2, begun: 2 }]);
+  expect((await shop.pool.query(`select evidence -> 'secret' as secret from dory.events where kind = 'credentials-replaced'`)).rows).toEqual([{ secret: name }]);
+  expect(await shown()).toContain('sensor=2');
+  const refused = await shop.here('secrets', '--replaced', 'dory-sensor-other');
+  expect(refused.code).not.toBe(0);
+  expect(refused.err).toContain('dory-sensor-other');
 });

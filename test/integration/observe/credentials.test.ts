@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { beginVersions, raiseVersions, readVersions, stillRendered } from '../../../src/apply/secrets-versions.ts';
 import { neededSecrets } from '../../../src/apply/secrets.ts';
 import { observeSettings } from '../../../src/cli/policy.ts';
-import { readCredentials } from '../../../src/observe/credentials.ts';
+import { readCredentialRows, readCredentials } from '../../../src/observe/credentials.ts';
 import { createObserver } from '../../../src/observe/database.ts';
 import { acquire } from '../../../src/platform/leadership.ts';
 import { loadSettings } from '../../../src/platform/settings.ts';
@@ -44,6 +44,22 @@ describe('credentials', () => {
     expect(Object.keys(await read([`dory-sensor-${sensor(1)}`]))).toEqual([`dory-sensor-${sensor(1)}`]);
     expect(Object.keys(await read([`dory-env-${template}`]))).toEqual([`dory-env-${template}`]);
     expect(await read([])).toEqual({});
+  });
+
+  test('have rows that change with them, and with nothing else', async () => {
+    const changed = async (text: string): Promise<readonly string[]> => {
+      const before = await readCredentialRows(database.pool);
+      await database.pool.query(text);
+      const after = await readCredentialRows(database.pool);
+      return [...new Set([...before.keys(), ...after.keys()])].filter((name) => before.get(name) !== after.get(name));
+    };
+    const [first, second] = [sensor(0), sensor(1)];
+    expect(await changed(`update sensors set metadata = '{"room": 1}'`)).toEqual([]);
+    expect(await changed(`update sensors set connection_config = '{"user_password":"q"}' where id = '${second}'`)).toEqual([`dory-sensor-${second}`]);
+    expect(await changed(`update sensors set sensor_type = 'radar' where id = '${first}'`)).toEqual([`dory-sensor-${first}`]);
+    expect(await changed(`update processor_template_versions set runtime_config_template = '{}'`)).toEqual([`dory-env-${template}`]);
+    expect(await changed(`update processor_template_versions set is_active = false`)).toEqual([`dory-env-${template}`]);
+    expect(await changed(`delete from sensors where id = '${second}'`)).toEqual([`dory-sensor-${second}`]);
   });
 
   test('of a template with two active versions are not known', async () => {
@@ -100,8 +116,9 @@ test('a placement that was rendered with a Secret, or a key of it, is known', as
     insert into dory.changes (processor_id, revision, kind, reason, evidence, rejected, placement, spec, workload)
       values ('${sensor(9)}', 1, 'place', 'first-placement', '{}', '[]', '{}', '{"namespace":"plant","sensor":{"env":[{"name":"A","secret":{"key":"A","name":"own"}}]}}', 'w');
     insert into dory.placements (processor_id, epoch, target_kind, phase, reason, since, spec_digest, revision) values ('${sensor(9)}', 1, 'managed', 'active', 'first-placement', now(), '', 1)`);
-  const places = [['plant', 'own', null], ['plant', 'own', 'A'], ['plant', 'own', 'B'], ['plant', 'env', 'T'], ['dock', 'own', null], ['plant', 'other', null]] as const;
-  expect(await stillRendered(database.pool, places.map(([namespace, name, key]) => ({ namespace, name, key })))).toEqual([true, true, false, true, false, false]);
+  const uses = async () => (await stillRendered(database.pool, ['own', 'env', 'other'])).map(({ namespace, name, key }) => `${namespace} ${name} ${key}`).sort();
+  expect(await uses()).toEqual(['plant env T', 'plant own A']);
+  expect(await stillRendered(database.pool, ['other'])).toEqual([]);
   await database.pool.query('delete from dory.placements');
-  expect(await stillRendered(database.pool, [{ namespace: 'plant', name: 'own', key: null }])).toEqual([false]);
+  expect(await uses()).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { isUsed, ripe, surplusGrace, type SurplusMemory } from '../../../src/apply/secrets-surplus.ts';
+import { createMarkBook } from '../../../src/apply/secrets-marks.ts';
+import { isUsed, ripe, surplusGrace, unusedOf, type SurplusMemory, type Use } from '../../../src/apply/secrets-surplus.ts';
 import { markerOf, readSecret, type LiveSecret } from '../../../src/apply/secrets-live.ts';
 import { compareSecret, neededSecrets, planSecrets, type NeededSecret, type SecretsView, type SecretVersion } from '../../../src/apply/secrets.ts';
 import { Concealed } from '../../../src/model/credentials.ts';
@@ -10,7 +11,7 @@ import { systemRandom } from '../../../src/platform/random.ts';
 
 const [name, other] = ['dory-sensor-00000000-0000-4000-8000-0000000000f1', 'dory-env-00000000-0000-4000-8000-0000000000f2'];
 const needs = (namespace = 'plant', keys = ['A', 'B'], secret = name): NeededSecret => ({ namespace, name: secret, keys });
-const live = (owned: Readonly<Record<string, string>>, version = 1, namespace = 'plant', secret = name): LiveSecret => ({ namespace, name: secret, uid: `uid-${namespace}`, resourceVersion: '7', version, owned: new Map(Object.entries(owned)) });
+const live = (owned: Readonly<Record<string, string>>, version = 1, namespace = 'plant', secret = name): LiveSecret => ({ namespace, name: secret, uid: `uid-${namespace}`, resourceVersion: '7', version, managed: true, owned: new Map(Object.entries(owned)) });
 const at = (...secrets: readonly LiveSecret[]) => new Map(secrets.map((secret) => [`${secret.namespace}/${secret.name}`, secret]));
 const view = (fields: Partial<SecretsView> & { readonly known?: SecretVersion } = {}): SecretsView => ({
   needed: [needs()], marks: new Map([[name, new Map([['A', 'a1'], ['B', 'b1']])]]), live: new Map(),
@@ -81,6 +82,10 @@ describe('what is surplus', () => {
     expect(surplus({ live: at(live({ A: 'a1', B: 'b1', Z: 'z' }), live({ C: 'c' }, 1, 'plant', other)) })).toEqual([[other, null], [name, ['Z']]]);
   });
 
+  test('is no Secret that our field manager never wrote, whatever its label and its name', () => {
+    expect(surplus({ live: at({ ...live({}, 1, 'plant', other), managed: false }) })).toEqual([]);
+  });
+
   test('is no Secret with a name that we don\'t give', () => {
     expect(surplus({ live: at(live({ C: 'c' }, 1, 'plant', 'dory-state-secret')) })).toEqual([]);
   });
@@ -116,6 +121,61 @@ describe('what is surplus', () => {
   });
 });
 
+test('surplus that something refers to is kept: a manifest, or an object of its namespace, all of which are read once', async () => {
+  const [rendered, used, free, elsewhere] = ['a', 'b', 'c', 'd'].map((uid, i) => ({ live: live({ A: 'a' }, 1, i === 3 ? 'dock' : 'plant', `${name}${uid}`), keys: null }));
+  const asked: string[] = [];
+  const uses: Readonly<Record<string, readonly Use[]>> = { plant: [{ name: used!.live.name, key: 'A' }], dock: [{ name: used!.live.name, key: 'A' }] };
+  const unused = await unusedOf([rendered!, used!, free!, elsewhere!], {
+    rendered: (names) => Promise.resolve(names.filter((each) => each === rendered!.live.name).map((each) => ({ namespace: 'plant', name: each, key: 'A' }))),
+    inNamespace: (namespace) => {
+      asked.push(namespace);
+      return Promise.resolve(uses[namespace] ?? []);
+    },
+  });
+  expect(unused).toEqual([free, elsewhere]);
+  expect(asked).toEqual(['plant', 'dock']);
+});
+
+describe('what the database has', () => {
+  /** Rows as they are, and the Secrets that were read. */
+  function rows() {
+    const now = new Map<string, Readonly<Record<string, string>>>([['a', { A: '1', B: '1' }], ['b', { A: '1' }], ['none', {}]]);
+    const read: (readonly string[] | null)[] = [];
+    const book = createMarkBook({
+      mark: (bytes) => `mark of ${bytes.toString()}`,
+      credentialRows: () => Promise.resolve(new Map([...now].map(([key, values]) => [key, JSON.stringify(values)]))),
+      credentials: async function* (names) {
+        read.push(names);
+        for (const [key, values] of now) {
+          if (names?.includes(key) === false || Object.keys(values).length === 0) continue;
+          yield await Promise.resolve([key, new Map(Object.entries(values).map(([field, value]) => [field, new Concealed(value)]))] as const);
+        }
+      },
+    });
+    return { now, read, book };
+  }
+
+  test('is read once, and then only of rows that changed', async () => {
+    const { now, read, book } = rows();
+    expect([...(await book.refresh())]).toEqual([]);
+    await book.refresh();
+    now.set('b', { A: '2' });
+    expect([...(await book.refresh())]).toEqual(['b']);
+    expect(read).toEqual([null, ['b']]);
+    expect(Object.fromEntries([...book.marks].map(([key, values]) => [key, Object.fromEntries(values)]))).toEqual({ a: { A: 'mark of 1', B: 'mark of 1' }, b: { A: 'mark of 2' } });
+  });
+
+  test('is replaced where a key has another value, not where one came or went', async () => {
+    const { now, book } = rows();
+    await book.refresh();
+    now.set('a', { A: '1', C: '1' }).set('none', { A: '1' });
+    expect([...(await book.refresh())]).toEqual([]);
+    now.set('a', {}).delete('b');
+    expect([...(await book.refresh())]).toEqual([]);
+    expect([...book.marks.keys()]).toEqual(['none']);
+  });
+});
+
 test('what is needed is in each namespace what its processors refer to, quarantined ones as they were rendered last', () => {
   const secret = (key: string, of: string) => ({ name: key, secret: { key, name: of } });
   const spec = (namespace: string, env: readonly object[]) => ({ namespace, workload: 'w', sensor: { env } });
@@ -136,6 +196,8 @@ describe('a Secret of the cluster', () => {
     const read = readSecret(object({ 'dory.io/secret-version': '3' }, entry('dory-orchestrator', 'A'), entry('kubectl', 'B')), mark);
     expect(read.version).toBe(3);
     expect([...read.owned]).toEqual([['A', mark(Buffer.from('a'))]]);
+    expect(read.managed).toBe(true);
+    expect(readSecret(object({}, entry('kubectl', 'A'), { ...entry('dory-orchestrator', 'B'), operation: 'Update' }), mark).managed, 'by server-side apply alone').toBe(false);
     expect(JSON.stringify([...read.owned])).not.toMatch(/YQ==|"a"/);
     expect(markerOf(systemRandom)(Buffer.from('a')), 'of another process').not.toBe(mark(Buffer.from('a')));
   });

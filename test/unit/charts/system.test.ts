@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { defaultSystemProps, processorSupportFiles, systemFiles, systemProps, type SystemProps } from '../../../charts-ts/system/index.ts';
+import { defaultSystemProps, processorSupportFiles, supportOf, systemFiles, systemProps, type SystemProps } from '../../../charts-ts/system/index.ts';
 import { systemSchema } from '../../../charts-ts/system/props.ts';
 import { Failure } from '../../../src/model/failure.ts';
 import { packageRoot } from '../../../src/platform/package-root.ts';
@@ -21,6 +21,7 @@ const variants: readonly (readonly [string, SystemProps])[] = [
   ['beacons', withSection({ beacon: { enabled: true, tokenFolder: '/etc/dory' } })],
   ["the operator's rules", withSection({ monitoring: { rules: 'prometheusRule', ruleLabels: { release: 'prometheus' } } })],
   ['a public repository', withSection({ git: { credentials: 'none' } })],
+  ['Secrets that others write', systemProps({}, { ...shared, writeSecrets: false })],
   ['another account', systemProps({ accountId: '123456789012', region: 'eu-west-1', scrapeAnnotations: { 'prometheus.io/scrape': 'true' }, env: { DORY_HTTP_PORT: '8080' } }, { ...shared, cluster: 'north' })],
 ];
 const pod = 'spec.template.spec';
@@ -179,6 +180,9 @@ test('access beyond the running system is apart, each with its reason, and as wi
   expect(names(defaultSystemProps)).toEqual([...always, secrets]);
   expect(names(withSection({ apply: 'ssa' }))).toEqual([...always, secrets]);
   expect(names(withSection({ apply: 'argocd', argocdNamespace: 'gitops' }))).toEqual([...always, 'Role gitops/dory-orchestrator-argocd', secrets]);
+  const readOnly = systemProps({}, { ...shared, writeSecrets: false });
+  expect(names(readOnly)).toEqual(always);
+  expect(processorSupportFiles(['default'], supportOf(readOnly)).get('processor-access-default.yaml')).not.toContain('secrets');
   const beyond = (props: SystemProps) => at(find(systemObjects(props), 'ClusterRole', 'dory-orchestrator-beyond'), 'rules') as { resources: string[]; verbs: string[] }[];
   const writes = (props: SystemProps): string[] => beyond(props).filter(({ verbs }) => verbs.includes('patch')).flatMap(({ resources }) => resources);
   expect(writes(defaultSystemProps)).toEqual([]);
