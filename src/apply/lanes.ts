@@ -15,23 +15,31 @@ export interface LanesOptions<T, R> {
   readonly limit: () => number;
   /** On the monotonic clock: nothing begins before. */
   readonly pausedUntil: () => Millis;
+  /** The next items, or null: there are no more. Asked when few are left, and not again before it has answered. If it rejects, nothing more is begun, and so does the whole. */
+  readonly more: () => Promise<readonly T[] | null>;
   /** If it rejects, nothing more is begun, and so does the whole. */
   readonly work: (item: T) => Promise<Step<R>>;
   readonly onDone: (item: T, result: R) => void;
 }
 
+/** While so many wait for another try, no more are taken: something is wrong with all of them. */
+const mostWaiting = 1_000;
+
 /**
- * Works on all items, in their order, as many at once as `limit` says.
- * @returns the items that were not finished, because of `signal`
+ * Works on all items, in their order, as many at once as `limit` says. A slow one holds up no other, wherever it stands.
+ * @returns the items that were taken and not finished, because of `signal`
  */
-export function runInLanes<T, R>(items: readonly T[], options: LanesOptions<T, R>): Promise<readonly T[]> {
+export function runInLanes<T, R>(options: LanesOptions<T, R>): Promise<readonly T[]> {
   return new Promise((resolve, reject) => {
-    const lanes: Lanes<T> = { ready: [...items].reverse(), waiting: [], running: new Set(), trouble: [], timer: new AbortController() };
+    const lanes: Lanes<T> = { ready: [], waiting: [], running: new Set(), asking: false, drained: false, trouble: [], timer: new AbortController() };
     const pump = (): void => {
       lanes.timer.abort();
       const halted = options.signal.aborted || lanes.trouble.length > 0;
-      if (!halted) startWhatMay(lanes, options, pump);
-      if (lanes.running.size > 0 || (!halted && isOpen(lanes))) {
+      if (!halted) {
+        startWhatMay(lanes, options, pump);
+        askForMore(lanes, options, pump);
+      }
+      if (lanes.running.size > 0 || lanes.asking || (!halted && isOpen(lanes))) {
         if (!halted) wake(lanes, options, pump);
         return;
       }
@@ -47,16 +55,33 @@ export function runInLanes<T, R>(items: readonly T[], options: LanesOptions<T, R
 
 interface Lanes<T> {
   /** The next one last. */
-  readonly ready: T[];
+  ready: T[];
   waiting: { readonly item: T; readonly due: Millis }[];
   readonly running: Set<T>;
+  /** `more` was asked, and has not answered. */
+  asking: boolean;
+  /** There are no more. */
+  drained: boolean;
   readonly trouble: Error[];
   /** Ends the one wait of all. */
   timer: AbortController;
 }
 
-function isOpen<T>({ ready, waiting }: Lanes<T>): boolean {
-  return ready.length > 0 || waiting.length > 0;
+function isOpen<T>({ ready, waiting, drained }: Lanes<T>): boolean {
+  return ready.length > 0 || waiting.length > 0 || !drained;
+}
+
+/** While there is still enough to do, so that no lane stands still for it. */
+function askForMore<T, R>(lanes: Lanes<T>, { more, limit }: LanesOptions<T, R>, pump: () => void): void {
+  if (lanes.asking || lanes.drained || lanes.ready.length > limit() || lanes.waiting.length >= mostWaiting) return;
+  lanes.asking = true;
+  more().then((items) => {
+    if (items === null) lanes.drained = true;
+    else lanes.ready = [...[...items].reverse(), ...lanes.ready];
+  }).catch((error: unknown) => { lanes.trouble.push(errorOf(error)); }).finally(() => {
+    lanes.asking = false;
+    pump();
+  });
 }
 
 function startWhatMay<T, R>(lanes: Lanes<T>, options: LanesOptions<T, R>, pump: () => void): void {
@@ -80,10 +105,14 @@ function begin<T, R>(lanes: Lanes<T>, { clock, work, onDone }: LanesOptions<T, R
   work(item).then((step) => {
     if ('again' in step) lanes.waiting.push({ item, due: millis(clock.monotonic() + step.again) });
     else onDone(item, step.done);
-  }).catch((error: unknown) => { lanes.trouble.push(error instanceof Error ? error : new Error(String(error))); }).finally(() => {
+  }).catch((error: unknown) => { lanes.trouble.push(errorOf(error)); }).finally(() => {
     lanes.running.delete(item);
     pump();
   });
+}
+
+function errorOf(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** Looks again when the pause is over, or the first of those that wait is due. The end of something under way looks again by itself. */

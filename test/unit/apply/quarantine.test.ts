@@ -72,7 +72,7 @@ describe('what failed is left alone', () => {
 test('definitions and namespaces come first, webhooks last, and deletes after all, the other way round', () => {
   const kinds = ['ValidatingWebhookConfiguration', 'StatefulSet', 'Namespace', 'CustomResourceDefinition', 'ConfigMap'];
   const stages = stagesOf([...kinds.map((kind) => prune(ref(kind))), ...kinds.map((kind) => apply(ref(kind)))]);
-  expect(stages.map((stage) => stage.map((action) => `${action.kind} ${action.kind === 'apply' ? action.desired.ref.kind : action.live.ref.kind}`))).toEqual([
+  expect(stages.map(({ actions }) => actions.map((action) => `${action.kind} ${action.kind === 'apply' ? action.desired.ref.kind : action.live.ref.kind}`))).toEqual([
     ['apply Namespace', 'apply CustomResourceDefinition'],
     ['apply StatefulSet', 'apply ConfigMap'],
     ['apply ValidatingWebhookConfiguration'],
