@@ -5,7 +5,7 @@ import { application } from './application.ts';
 import { contentsOf, project } from './project.ts';
 import { processorFolders, systemFolder, type ArgocdContent, type ArgocdProps } from './props.ts';
 
-export { clusterLabel, processorFolders, type ArgocdContent, type ArgocdProps } from './props.ts';
+export { clusterLabel, processorFolders, systemFolder, type ArgocdContent, type ArgocdProps } from './props.ts';
 
 /**
  * What tells Argo CD to sync our folder: file name below `argocd/` → YAML, sorted by name. Pure: same values, same bytes. They depend on settings, the layout

@@ -7,6 +7,7 @@ import { createKubeCache, type KubeCache, type KubeObject } from '../platform/ku
 import type { KubeWriter } from '../platform/kube/write.ts';
 import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
+import type { CommitOrder } from './argocd-commits.ts';
 import type { Push } from './argocd.ts';
 
 /** An Application as Argo CD's controller shows it. */
@@ -22,8 +23,12 @@ export interface ApplicationState {
   readonly health: string;
   /** Of the last sync; null before the first. */
   readonly operation: ApplicationSync | null;
-  /** Why it can't be compared or synced, such as `ComparisonError`; null: it can. */
+  /** Why it can't be compared or synced, or not with all of its objects, such as `ComparisonError`; null: it can. */
   readonly problem: string | null;
+  /** It syncs what is committed by itself. */
+  readonly automatic: boolean;
+  /** It deletes what is gone from Git. */
+  readonly prunes: boolean;
 }
 
 interface ApplicationSync {
@@ -45,6 +50,7 @@ export interface ApplicationsOptions {
   readonly namespace: string;
   /** Only Applications with this label are looked at. */
   readonly label: string;
+  readonly holds: CommitOrder['holds'];
   readonly onChange: (before: ApplicationState | null, after: ApplicationState | null) => void;
 }
 
@@ -52,29 +58,30 @@ export interface ApplicationsOptions {
 export interface Applications {
   readonly cache: KubeCache<ApplicationState>;
   /**
-   * Asks the controller to compare at once the Applications of whose folder something changed.
+   * Asks the controller to compare at once the Applications of whose folder something changed, until `over` is aborted.
    * @throws Failure `argocd-unreachable`, `argocd-refused`
    */
-  refresh(push: Push): Promise<void>;
+  refresh(push: Push, over: AbortSignal): Promise<void>;
   /**
-   * To be called before it is told of a push; what is answered tells, after that, whether all Applications concerned have looked at the commit, or at a newer one.
+   * Whether, a few seconds from now at the latest, all Applications concerned have looked at the commit, or at a newer one. True also where that can't be seen.
    *
-   * Its controller takes the request away when it has compared, whatever was asked meanwhile: of two pushes within the second, the second would be forgotten until its poll.
+   * The controller takes the request away when it has compared, whatever was asked meanwhile: of two pushes within the second, the second would be forgotten until its poll.
    */
-  readonly expect: (push: Push) => (over: AbortSignal) => Promise<boolean>;
+  readonly looked: (push: Push, over: AbortSignal) => Promise<boolean>;
 }
 
 /** A comparison takes a second or two. */
 const lookWithin = seconds(5);
 const lookEvery = millis(50);
-/** Commits of ours that are known to be older than the newest: more than can be under way. */
-const mostKnown = 200;
+/** The watch gives a sign each `signEvery`: two that did not come, and what it shows may be old. */
+const signEvery = seconds(6);
+const unseenAfter = millis(2 * signEvery);
 
 /** So many patches at once: 64 Applications are told in eight rounds of some 10 ms. */
 const lanes = 8;
 
 export function createApplications(options: ApplicationsOptions): Applications {
-  const { client, clock, random, log, namespace, label, writer } = options;
+  const { client, clock, random, log, namespace, label, writer, holds } = options;
   const folder = `/apis/argoproj.io/v1alpha1/namespaces/${namespace}/applications`;
   const cache = createKubeCache<ApplicationState>({
     client, clock, random, log,
@@ -82,11 +89,10 @@ export function createApplications(options: ApplicationsOptions): Applications {
     labelSelector: label,
     metadataOnly: false,
     read: readApplication,
-    signEvery: seconds(6),
+    signEvery,
     onChange: options.onChange,
     onState: () => undefined,
   });
-  const known = new Set<string>();
   const patch = { type: 'application/merge-patch+json', text: JSON.stringify({ metadata: { annotations: { 'argocd.argoproj.io/refresh': 'normal' } } }) } as const;
   const refreshOne = async (name: string): Promise<void> => {
     const answer = await writer.send({ method: 'PATCH', path: `${folder}/${name}`, body: patch });
@@ -98,36 +104,33 @@ export function createApplications(options: ApplicationsOptions): Applications {
       mend: `Allow to patch applications.argoproj.io in ${namespace}: the Role is in clusters/<cluster>/system/orchestrator-access.yaml.`,
     });
   };
-  const expect: Applications['expect'] = (push) => {
-    const names = concerned(cache.items.values(), push.paths);
-    const shown = (name: string): string | null => cache.items.get(`${namespace}/${name}`)?.commit ?? null;
-    for (const commit of [push.before, ...names.map(shown), push.commit]) if (commit !== null) known.add(commit);
-    for (const commit of [...known].slice(0, -mostKnown)) known.delete(commit);
-    const older = new Set([...known].filter((commit) => commit !== push.commit));
-    const isSeen = (name: string): boolean => {
-      const commit = shown(name);
-      // A commit that we never heard of is somebody's newer one.
-      return commit !== null && !older.has(commit);
-    };
-    return async (over) => {
-      const end = clock.monotonic() + lookWithin;
-      while (!names.every(isSeen)) {
-        if (over.aborted || clock.monotonic() >= end) return false;
-        await clock.sleep(lookEvery, over).catch(() => undefined);
-      }
-      return true;
-    };
+  const isWatched = (): boolean => {
+    const aliveAt = cache.aliveAt();
+    return aliveAt !== null && clock.monotonic() - aliveAt < unseenAfter;
+  };
+  const looked: Applications['looked'] = async ({ commit, paths }, over) => {
+    const end = clock.monotonic() + lookWithin;
+    const has = (name: string): boolean => holds(cache.items.get(`${namespace}/${name}`)?.commit ?? null, commit);
+    while (!concerned(cache.items.values(), paths).every(has)) {
+      if (over.aborted || clock.monotonic() >= end) return !isWatched();
+      await clock.sleep(lookEvery, over).catch(() => undefined);
+    }
+    return true;
   };
   return {
     cache,
-    expect,
-    refresh: async (push) => {
+    looked,
+    refresh: async (push, over) => {
       if (cache.aliveAt() === null) throw new Failure('argocd-unreachable', `The Applications in ${namespace} are not known yet.`);
       const names = concerned(cache.items.values(), push.paths);
       const rest = names.values();
       await Promise.all(Array.from({ length: Math.min(lanes, names.length) }, async () => {
-        for (const name of rest) await refreshOne(name);
+        for (const name of rest) {
+          if (over.aborted) return;
+          await refreshOne(name);
+        }
       }));
+      if (over.aborted) throw new Failure('argocd-unreachable', 'The program ends before all Applications were told to refresh.');
     },
   };
 }
@@ -146,8 +149,12 @@ const operationSchema = z.object({
   retryCount: z.number().catch(0),
   syncResult: z.object({ revision: z.string().optional() }).optional().catch(undefined),
 });
+const automatedSchema = z.object({ enabled: z.boolean().optional(), prune: z.boolean().optional() });
 const applicationSchema = z.object({
-  spec: z.object({ source: z.object({ path: z.string() }).optional().catch(undefined) }),
+  spec: z.object({
+    source: z.object({ path: z.string() }).optional().catch(undefined),
+    syncPolicy: z.object({ automated: automatedSchema.optional() }).optional().catch(undefined),
+  }),
   status: z
     .object({
       sync: z.object({ status: z.string(), revision: z.string().optional() }).optional().catch(undefined),
@@ -161,19 +168,31 @@ const applicationSchema = z.object({
 /** Of what a controller says about a failure: enough for a person. */
 const longestText = 300;
 
+/** With these, objects of ours are left out, or another Application has them too; other warnings are no reason why something does not run. */
+const tellingWarnings: readonly string[] = ['ExcludedResourceWarning', 'SharedResourceWarning', 'RepeatedResourceWarning'];
+
 export function readApplication(object: KubeObject): ApplicationState {
-  const { spec, status: { sync, health, operationState, conditions } } = applicationSchema.parse(object);
-  // Warnings are no reason why something does not run.
-  const problem = conditions?.find(({ type }) => type.endsWith('Error'));
+  const { spec: { source, syncPolicy }, status: { sync, health, operationState, conditions } } = applicationSchema.parse(object);
   return {
     name: object.metadata.name,
-    path: spec.source?.path ?? '',
+    path: source?.path ?? '',
     commit: given(sync?.revision),
     sync: sync?.status ?? 'Unknown',
     health: health?.status ?? 'Unknown',
     operation: operationState === undefined ? null : syncOf(operationState),
-    problem: problem === undefined ? null : `${problem.type}: ${problem.message}`.slice(0, longestText),
+    problem: problemOf(conditions ?? []),
+    ...policyOf(object, syncPolicy?.automated),
   };
+}
+
+function problemOf(conditions: readonly { readonly type: string; readonly message: string }[]): string | null {
+  const problem = conditions.find(({ type }) => type.endsWith('Error')) ?? conditions.find(({ type }) => tellingWarnings.includes(type));
+  return problem === undefined ? null : `${problem.type}: ${problem.message}`.slice(0, longestText);
+}
+
+function policyOf({ metadata: { annotations } }: KubeObject, automated: z.output<typeof automatedSchema> | undefined): Pick<ApplicationState, 'automatic' | 'prunes'> {
+  const isReconciled = annotations?.['argocd.argoproj.io/skip-reconcile'] !== 'true';
+  return { automatic: isReconciled && automated !== undefined && automated.enabled !== false, prunes: automated?.prune === true };
 }
 
 function syncOf({ phase, message, retryCount, syncResult }: z.output<typeof operationSchema>): ApplicationSync {
@@ -181,7 +200,8 @@ function syncOf({ phase, message, retryCount, syncResult }: z.output<typeof oper
     phase,
     failing: phase === 'Failed' || phase === 'Error' || (phase === 'Running' && retryCount > 0),
     commit: given(syncResult?.revision),
-    message: message.slice(0, longestText),
+    // When it tries again next changes with each attempt, and is no news.
+    message: message.replace(/\s*Retrying attempt #\d+ at .*$/s, '').slice(0, longestText),
   };
 }
 

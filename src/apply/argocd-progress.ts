@@ -1,5 +1,6 @@
 import { millis, type Millis } from '../model/time.ts';
 import { concerned, type ApplicationState } from './argocd-applications.ts';
+import type { CommitOrder } from './argocd-commits.ts';
 import type { Push } from './argocd.ts';
 
 /** How long commits take until Argo CD has brought them to the cluster. In memory: a restart loses a measurement, and nothing else. */
@@ -19,7 +20,7 @@ interface Waiting {
 /** Commits that Argo CD never gets to are many where it is down. */
 const mostWaiting = 100;
 
-export function createProgress(): Progress {
+export function createProgress({ holds }: Pick<CommitOrder, 'holds'>): Progress {
   const waiting: Waiting[] = [];
   return {
     pushed: ({ commit, paths }, applications, at) => {
@@ -30,10 +31,7 @@ export function createProgress(): Progress {
     },
     seen: (application, at) => {
       const commit = arrived(application);
-      const upTo = waiting.findIndex((each) => each.commit === commit);
-      if (upTo < 0) return [];
-      // A commit holds those before it.
-      for (const { left } of waiting.slice(0, upTo + 1)) left.delete(application.name);
+      for (const { commit: wanted, left } of waiting) if (holds(commit, wanted)) left.delete(application.name);
       const done = waiting.filter(({ left }) => left.size === 0);
       for (const each of done) waiting.splice(waiting.indexOf(each), 1);
       return done.map(({ pushedAt }) => millis(at - pushedAt));

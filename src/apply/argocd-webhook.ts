@@ -4,7 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { Failure } from '../model/failure.ts';
 import { seconds } from '../model/time.ts';
-import type { Push } from './argocd.ts';
+import { mostPaths, type Push } from './argocd.ts';
 
 /**
  * A push as GitHub tells it, signed as GitHub signs: what Argo CD's `/api/webhook` takes, and a Flux `Receiver` of type `github`.
@@ -23,8 +23,6 @@ export interface WebhookSettings {
 
 /** Argo CD answers before it does anything. */
 const patience = seconds(5);
-/** Beyond, lists are left out: a commit that large concerns every Application anyway, and Argo CD takes an event without paths for just that. */
-const mostPaths = 5_000;
 const noCommit = '0'.repeat(40);
 
 /** @throws Failure `argocd-unreachable`, `argocd-refused` */
@@ -46,6 +44,7 @@ function signature(body: string, secret: string): string {
 
 export function webhookBody({ repoUrl, branch }: Pick<WebhookSettings, 'repoUrl' | 'branch'>, { before, commit, paths }: Push): string {
   const page = pageOf(repoUrl);
+  // Argo CD takes an event without paths for one that concerns every Application.
   const modified = paths === null || paths.length > mostPaths ? [] : paths;
   return JSON.stringify({
     ref: `refs/heads/${branch}`,

@@ -1,10 +1,10 @@
 import type { ArgocdProps } from '../../charts-ts/argocd/index.ts';
 import type { Settings } from '../platform/settings-schema.ts';
 
-/** What the generated Applications depend on; null where Argo CD does not apply what is committed, or where it can't reach the repository. */
+/** What the generated Applications depend on; null where Argo CD does not apply what is committed. */
 export function argocdProps({ apply, argocd, cluster, git }: Settings): ArgocdProps | null {
   const repoUrl = argocd.repoUrl ?? git.url;
-  if (apply !== 'argocd' || repoUrl === null || isLocal(repoUrl)) return null;
+  if (apply !== 'argocd' || repoUrl === null) return null;
   return {
     cluster,
     repoUrl,
@@ -14,9 +14,4 @@ export function argocdProps({ apply, argocd, cluster, git }: Settings): ArgocdPr
     destination: argocd.destination,
     namespaces: argocd.namespaces,
   };
-}
-
-/** A path of this machine. */
-function isLocal(url: string): boolean {
-  return !url.includes('://') && !/^[\w.-]+@[\w.-]+:/.test(url);
 }

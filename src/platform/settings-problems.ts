@@ -53,11 +53,17 @@ export function conflicts(settings: Settings): readonly string[] {
   const rules: readonly (readonly [boolean, string])[] = [
     [git.token !== null && git.tokenFile !== null, 'git.token and git.tokenFile: set one of them'],
     [argocd.webhookSecret !== null && argocd.webhookSecretFile !== null, 'argocd.webhookSecret and argocd.webhookSecretFile: set one of them'],
+    [settings.apply === 'argocd' && argocd.repoUrl === null && !isShared(git.url), 'argocd.repoUrl: Argo CD clones the repository, and git.url is not set or is a path of this machine; set the address by which Argo CD reaches it'],
     [settings.apply === 'argocd' && argocd.notify === 'webhook' && argocd.webhookUrl === null, 'argocd.webhookUrl: the webhook needs it, or set argocd.notify to refresh or none'],
     [settings.apply === 'argocd' && argocd.notify === 'webhook' && argocd.webhookSecret === null && argocd.webhookSecretFile === null, 'argocd.webhookSecretFile: the webhook is signed; set it or argocd.webhookSecret'],
     [plain && (git.token !== null || git.tokenFile !== null), 'git.url: a token must not travel over http; use https'],
   ];
   return [...rules.filter(([wrong]) => wrong).map(([, line]) => line), ...policyConflicts(settings)];
+}
+
+/** Whether others reach a repository by this address. */
+function isShared(url: string | null): boolean {
+  return url !== null && (/^(?:https?|ssh):/.test(url) || /^[\w.-]+@[\w.-]+:/.test(url));
 }
 
 /** Of what holds for all, and of what single templates and processors have over it. */

@@ -22,11 +22,16 @@ export interface ArgocdPrograms {
 export async function argocdPrograms(env: NodeJS.ProcessEnv, tell: (text: string) => void): Promise<ArgocdPrograms | string> {
   const source = join(packageRoot(), 'test', 'argocd');
   const cache = join(env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'dory', 'argocd', await keyOf(source));
-  const { argocd, redis } = await findPrograms([cache], ['argocd', 'redis']);
-  if (argocd !== undefined && redis !== undefined) return { argocd, redis, crds: join(cache, 'crds') };
+  const found = await inCache(cache);
+  if (found !== null) return found;
   if ((await findPrograms(pathOf(env), ['go'])).go === undefined) return 'no Argo CD, and no Go to build it';
   tell(`Building Argo CD with Go into ${cache}: once, some ten minutes on two cores.`);
-  return (await build(source, cache, env)) ?? argocdPrograms(env, tell);
+  return (await build(source, cache, env)) ?? (await inCache(cache)) ?? 'Go built no Argo CD, or no Redis';
+}
+
+async function inCache(cache: string): Promise<ArgocdPrograms | null> {
+  const { argocd, redis } = await findPrograms([cache], ['argocd', 'redis']);
+  return argocd === undefined || redis === undefined ? null : { argocd, redis, crds: join(cache, 'crds') };
 }
 
 async function keyOf(source: string): Promise<string> {

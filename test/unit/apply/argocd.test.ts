@@ -2,22 +2,14 @@ import { createHmac } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { concerned, createApplications, readApplication, type Applications, type ApplicationState } from '../../../src/apply/argocd-applications.ts';
-import { createProgress } from '../../../src/apply/argocd-progress.ts';
 import { pageOf, sendWebhook, webhookBody } from '../../../src/apply/argocd-webhook.ts';
-import { createNotifier, type NotifierOptions, type Push } from '../../../src/apply/argocd.ts';
+import { createNotifier, type NotifierOptions, type Push, type Told } from '../../../src/apply/argocd.ts';
 import { Failure } from '../../../src/model/failure.ts';
-import { millis } from '../../../src/model/time.ts';
-import { systemClock } from '../../../src/platform/clock.ts';
-import type { KubeClient } from '../../../src/platform/kube/client.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { fixedRandom, hurryingClock } from '../../support/clock.ts';
 import { until } from '../../support/until.ts';
 
 const push = (commit: string, before: string | null = null, ...paths: string[]): Push => ({ before, commit, paths });
-const application = (changes: Partial<ApplicationState> = {}): ApplicationState => ({
-  name: 'dory-n-processors-0a', path: 'clusters/n/processors/0a', commit: null, sync: 'OutOfSync', health: 'Healthy', operation: null, problem: null, ...changes,
-});
 
 describe('the page of a repository', () => {
   test.each([
@@ -91,12 +83,15 @@ describe('a webhook', () => {
 });
 
 describe('telling Argo CD', () => {
-  const results: string[] = [];
+  const results: [string, string, string | null][] = [];
+  const kinds = (): readonly string[] => results.map(([result]) => result);
   const notifier = (tell: NotifierOptions['tell']) => {
     results.length = 0;
-    return createNotifier({ tell, clock: hurryingClock(), random: fixedRandom(0.5), log: silentLog, onResult: (result) => results.push(result) });
+    return createNotifier({ tell, clock: hurryingClock(), random: fixedRandom(0.5), log: silentLog, onResult: (result, commit, why) => results.push([result, commit, why?.code ?? null]) });
   };
   const unreachable = new Failure('argocd-unreachable', 'down');
+  const looked: Told = { looked: true, despite: null };
+  const unseen: Told = { looked: false, despite: null };
 
   test('is tried again a bounded number of times, and then left to its poll', async () => {
     let calls = 0;
@@ -104,25 +99,34 @@ describe('telling Argo CD', () => {
     pushed(push('a'));
     await idle();
     expect(calls).toBe(5);
-    expect(results).toEqual(['retried', 'retried', 'retried', 'retried', 'given-up']);
+    expect(results).toEqual([...Array.from({ length: 4 }, () => ['retried', 'a', 'argocd-unreachable']), ['given-up', 'a', 'argocd-unreachable']]);
   });
 
-  test('what is refused is not tried again, and the next push is', async () => {
-    const told: string[] = [];
-    const { pushed, idle } = notifier(({ commit }) => { told.push(commit); return commit === 'a' ? Promise.reject(new Failure('argocd-refused', 'no')) : Promise.resolve(true); });
+  test('what is refused is not tried again, and goes with the next push', async () => {
+    const told: Push[] = [];
+    const { pushed, idle } = notifier((each) => { told.push(each); return told.length === 1 ? Promise.reject(new Failure('argocd-refused', 'no')) : Promise.resolve(looked); });
+    pushed(push('a', null, '1'));
+    await idle();
+    pushed(push('b', 'a', '2'));
+    await idle();
+    pushed(push('c', 'b', '3'));
+    await idle();
+    expect(told).toEqual([push('a', null, '1'), push('b', null, '1', '2'), push('c', 'b', '3')]);
+    expect(results).toEqual([['given-up', 'a', 'argocd-refused'], ['told', 'b', null], ['told', 'c', null]]);
+  });
+
+  test('in another way is told as that, with why not in the one of the settings', async () => {
+    const { pushed, idle } = notifier(() => Promise.resolve({ looked: true, despite: new Failure('argocd-refused', 'no') }));
     pushed(push('a'));
     await idle();
-    pushed(push('b'));
-    await idle();
-    expect(told).toEqual(['a', 'b']);
-    expect(results).toEqual(['given-up', 'told']);
+    expect(results).toEqual([['fell-back', 'a', 'argocd-refused']]);
   });
 
   test('of pushes that wait, tells once, from the oldest to the newest', async () => {
     const told: Push[] = [];
     let open: () => void = () => undefined;
     const gate = new Promise<void>((resolve) => { open = resolve; });
-    const { pushed, idle } = notifier(async (each) => { told.push(each); await gate; return true; });
+    const { pushed, idle } = notifier(async (each) => { told.push(each); await gate; return looked; });
     pushed(push('a', null, '1'));
     await until(() => told.length === 1, 'the first is being told');
     pushed(push('b', 'a', '2', '3'));
@@ -132,11 +136,25 @@ describe('telling Argo CD', () => {
     expect(told).toEqual([push('a', null, '1'), push('c', 'a', '2', '3', '4')]);
   });
 
+  test.each([
+    ['somebody else pushed between', push('b', 'a-of-theirs', '2')],
+    ['it is not known what changed', { before: 'a', commit: 'b', paths: null }],
+    ['they changed more than is worth a list', push('b', 'a', ...Array.from({ length: 5_000 }, (_, n) => `x${String(n)}`))],
+  ])('two pushes as one may have changed anything where %s', async (_, second) => {
+    const told: Push[] = [];
+    const { pushed, idle } = notifier((each) => { told.push(each); return told.length === 1 ? Promise.reject(new Failure('argocd-refused', 'no')) : Promise.resolve(looked); });
+    pushed(push('a', null, '1'));
+    await idle();
+    pushed(second);
+    await idle();
+    expect(told[1]).toEqual({ before: null, commit: 'b', paths: null });
+  });
+
   test('one that failed goes with what was pushed since', async () => {
     const told: Push[] = [];
     const { pushed, idle } = notifier((each) => {
       told.push(each);
-      if (told.length > 1) return Promise.resolve(true);
+      if (told.length > 1) return Promise.resolve(looked);
       pushed(push('b', 'a', '2'));
       return Promise.reject(unreachable);
     });
@@ -147,120 +165,31 @@ describe('telling Argo CD', () => {
 
   test('one that it has not looked at is told again, and what is new does not wait for that', async () => {
     const told: Push[] = [];
-    const { pushed, idle } = notifier((each, newer) => {
+    const { pushed, idle } = notifier((each, { newer }) => {
       told.push(each);
-      if (told.length === 1) return new Promise((resolve) => { newer.addEventListener('abort', () => { resolve(false); }); });
-      return Promise.resolve(told.length > 2);
+      if (told.length === 1) return new Promise((resolve) => { newer.addEventListener('abort', () => { resolve(unseen); }); });
+      return Promise.resolve(told.length > 2 ? looked : unseen);
     });
     pushed(push('a', null, '1'));
     await until(() => told.length === 1, 'it waits for the first to be looked at');
     pushed(push('b', 'a', '2'));
     await idle();
     expect(told).toEqual([push('a', null, '1'), push('b', null, '1', '2'), push('b', null, '1', '2')]);
-    expect(results).toEqual(['retried', 'retried', 'told']);
+    expect(kinds()).toEqual(['retried', 'retried', 'told']);
   });
-});
 
-describe('an Application', () => {
-  const object = (status: unknown) => ({ metadata: { name: 'a', uid: 'u', resourceVersion: '1' }, spec: { source: { path: 'p' } }, status });
-
-  test('is read as its controller shows it', () => {
-    expect(readApplication(object({
-      sync: { status: 'Synced', revision: 'abc' }, health: { status: 'Degraded' }, conditions: [{ type: 'SyncWarning', message: 'w' }, { type: 'ComparisonError', message: 'no such path' }],
-      operationState: { phase: 'Running', retryCount: 2, message: 'one or more objects failed', syncResult: { revision: 'abd' } },
-    }))).toEqual({
-      name: 'a', path: 'p', commit: 'abc', sync: 'Synced', health: 'Degraded', problem: 'ComparisonError: no such path',
-      operation: { phase: 'Running', failing: true, commit: 'abd', message: 'one or more objects failed' },
+  test('ends at once when the program ends, whatever waits', async () => {
+    const told: string[] = [];
+    const { pushed, close } = notifier(({ commit }, { closing }) => {
+      told.push(commit);
+      return new Promise((_, reject) => { closing.addEventListener('abort', () => { reject(unreachable); }); });
     });
-  });
-
-  test.each([undefined, {}, { sync: { status: 'Unknown', revision: '' }, health: {}, operationState: { phase: 7 }, conditions: 'x' }])('says nothing before its controller does, nor where it says nonsense: %j', (status) => {
-    expect(readApplication(object(status))).toEqual({ name: 'a', path: 'p', commit: null, sync: 'Unknown', health: 'Unknown', operation: null, problem: null });
-  });
-
-  test('is concerned by paths in its folder, and by no others', () => {
-    const applications = ['0a', '0b', '0'].map((shard) => ({ name: shard, path: `clusters/n/processors/${shard}` }));
-    expect(concerned(applications, ['clusters/n/processors/0a/1/x.yaml', 'clusters/n/.dory/change.json', 'clusters/n/processors/0b'])).toEqual(['0a']);
-    expect(concerned(applications, null)).toEqual(['0', '0a', '0b']);
-  });
-});
-
-describe('from push to cluster', () => {
-  const a = application();
-  const b = application({ name: 'dory-n-processors-0b', path: 'clusters/n/processors/0b' });
-  const [inA, inB] = ['clusters/n/processors/0a/x.yaml', 'clusters/n/processors/0b/y.yaml'];
-
-  test('a commit has arrived when all Applications concerned have it', () => {
-    const progress = createProgress();
-    progress.pushed(push('1', null, inA, inB), [a, b], millis(1_000));
-    expect(progress.seen({ ...a, sync: 'Synced', commit: '0' }, millis(1_500))).toEqual([]);
-    expect(progress.seen({ ...a, sync: 'Synced', commit: '1' }, millis(2_000))).toEqual([]);
-    expect(progress.seen({ ...b, operation: { phase: 'Succeeded', failing: false, commit: '1', message: '' } }, millis(4_000))).toEqual([3_000]);
-    expect(progress.seen({ ...b, sync: 'Synced', commit: '1' }, millis(5_000))).toEqual([]);
-  });
-
-  test('a newer commit brings the older ones', () => {
-    const progress = createProgress();
-    progress.pushed(push('1', null, inA), [a, b], millis(0));
-    progress.pushed(push('2', '1', inA), [a, b], millis(1_000));
-    expect(progress.seen({ ...a, sync: 'Synced', commit: '2' }, millis(2_000))).toEqual([2_000, 1_000]);
-  });
-
-  test('a commit that concerns none is not waited for', () => {
-    const progress = createProgress();
-    progress.pushed(push('1', null, 'clusters/n/.dory/change.json'), [a, b], millis(0));
-    expect(progress.seen({ ...a, sync: 'Synced', commit: '1' }, millis(1))).toEqual([]);
-  });
-});
-
-describe('that Argo CD looked at a commit', () => {
-  const path = 'clusters/n/processors/0a';
-  const client = (commit: () => string): KubeClient => ({
-    get: () => Promise.resolve({ date: null, body: { metadata: { resourceVersion: '1' }, items: [
-      { metadata: { name: 'a', namespace: 'argocd', uid: 'u', resourceVersion: '1' }, spec: { source: { path } }, status: { sync: { status: 'Synced', revision: commit() } } },
-    ] } }),
-    // Each look is a list of its own.
-    lines: () => { throw new Failure('kubernetes-expired', 'no watch here'); },
-    close: () => undefined,
-  });
-  const watched = async (commit: () => string): Promise<Applications> => {
-    const applications = createApplications({
-      client: client(commit), writer: { send: () => Promise.reject(new Error('nothing is written here')) }, clock: systemClock, random: fixedRandom(0), log: silentLog,
-      namespace: 'argocd', label: 'a=b', onChange: () => undefined,
-    });
-    closes.push(() => applications.cache.close());
-    applications.cache.start();
-    await until(() => applications.cache.items.size === 1, 'the Application is known');
-    return applications;
-  };
-  const closes: (() => Promise<void>)[] = [];
-  afterEach(async () => {
-    for (const close of closes.splice(0)) await close();
-  });
-  const never = new AbortController().signal;
-
-  test.each(['two', 'of-somebody'])('is seen when it shows it, or one that we never heard of: %s', async (then) => {
-    let shown = 'zero';
-    const { expect: expecting } = await watched(() => shown);
-    const looked = expecting(push('two', 'one', `${path}/x.yaml`))(never);
-    shown = then;
-    expect(await looked).toBe(true);
-  });
-
-  test('is not taken from what it showed before, nor from a commit of ours that is older', async () => {
-    let shown = 'zero';
-    const { expect: expecting, cache } = await watched(() => shown);
-    const over = new AbortController();
-    expecting(push('one', 'zero', `${path}/x.yaml`));
-    const looked = expecting(push('two', 'one', `${path}/x.yaml`))(over.signal);
-    shown = 'one';
-    await until(() => [...cache.items.values()].every(({ commit }) => commit === 'one'), 'the older one is shown');
-    over.abort();
-    expect(await looked).toBe(false);
-  });
-
-  test('is not waited for where no Application is concerned', async () => {
-    const { expect: expecting } = await watched(() => 'zero');
-    expect(await expecting(push('one', 'zero', 'clusters/n/processors/0b/x.yaml'))(never)).toBe(true);
+    pushed(push('a'));
+    await until(() => told.length === 1, 'the first is being told');
+    pushed(push('b', 'a'));
+    await close();
+    pushed(push('c', 'b'));
+    expect(told).toEqual(['a']);
+    expect(kinds()).toEqual(['given-up']);
   });
 });

@@ -92,10 +92,8 @@ test('what is committed under generated/ is what is rendered now', () => {
 describe('the settings', () => {
   const from = (flags: Readonly<Record<string, string>>): ArgocdProps | null => argocdProps(resolveSettings({ env: {}, flags, file: null, defaults }));
 
-  test('make Applications only where Argo CD applies and can reach the repository', () => {
+  test('make Applications only where Argo CD applies', () => {
     expect(from({ 'git-url': 'https://git.example.com/fleet.git' })).toBeNull();
-    expect(from({ apply: 'argocd' })).toBeNull();
-    expect(from({ apply: 'argocd', 'git-url': '/srv/fleet.git' })).toBeNull();
     expect(from({ apply: 'argocd', 'git-url': 'ssh://git@git.example.com/fleet.git', cluster: 'north' })).toEqual({
       ...props, repoUrl: 'ssh://git@git.example.com/fleet.git', namespaces: ['*'],
     });
@@ -105,12 +103,19 @@ describe('the settings', () => {
   });
 
   test('that can only fail are refused', () => {
+    const good = { apply: 'argocd', 'git-url': 'https://git.example.com/fleet.git' };
     for (const flags of [
-      { apply: 'argocd', 'argocd-notify': 'webhook' },
-      { apply: 'argocd', 'argocd-notify': 'webhook', 'argocd-webhook-url': 'https://argocd.example.com/api/webhook' },
+      { ...good, 'argocd-notify': 'webhook' },
+      { ...good, 'argocd-notify': 'webhook', 'argocd-webhook-url': 'https://argocd.example.com/api/webhook' },
       { 'argocd-webhook-url': 'https://user:password@argocd.example.com/' },
       { 'argocd-repo-url': 'https://user:password@git.example.com/fleet.git' },
       { 'argocd-namespaces': 'A' },
     ]) expect(() => from(flags)).toThrow(expect.objectContaining({ code: 'settings-invalid' }));
+  });
+
+  test.each([{}, { 'git-url': '/srv/fleet.git' }, { 'git-url': 'file:///srv/fleet.git' }])('without an address by which Argo CD reaches the repository are refused: %j', (flags) => {
+    expect(() => from({ ...flags, apply: 'argocd' })).toThrow(/argocd\.repoUrl/);
+    expect(() => from({ ...flags, apply: 'ssa' })).not.toThrow();
+    expect(from({ ...flags, apply: 'argocd', 'argocd-repo-url': 'git@git.example.com:fleet.git' })?.repoUrl).toBe('git@git.example.com:fleet.git');
   });
 });
