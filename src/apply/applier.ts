@@ -1,11 +1,11 @@
 import type { RevisionId } from '../model/ids.ts';
 import { millis, seconds, type Millis } from '../model/time.ts';
-import type { Action, ApplyReport } from './actions.ts';
+import type { ApplyReport } from './actions.ts';
 import { problemOf, type DriftRecord, type Problem } from './applied.ts';
 import type { KindRef } from './compare.ts';
 import { createContest } from './contest.ts';
 import { keyOf, type DesiredTree, type LiveObject } from './objects.ts';
-import { applyAll, pruneAll, startWork, type ApplierOptions, type PassOptions, type State, type Work } from './pass.ts';
+import { applyAll, pruneAll, startWork, type AppliedFor, type ApplierOptions, type PassOptions, type State, type Work } from './pass.ts';
 import { inSyncNow } from './prepare.ts';
 import { byShard, ownedOf, type LeftShard } from './shards.ts';
 
@@ -28,8 +28,8 @@ export interface Applier {
 }
 
 export interface PassReport extends ApplyReport {
-  /** What was asked for, in the order of the comparison; skips included. */
-  readonly actions: readonly Action[];
+  /** Of what was sent, or was about to be. */
+  readonly applied: readonly AppliedFor[];
   readonly problems: readonly Problem[];
   readonly drifts: readonly DriftRecord[];
   /** When to look again although nothing changes; null: only if something does. */
@@ -105,7 +105,7 @@ function dropStrangers({ synced, lost }: State, { objects }: DesiredTree): void 
 }
 
 function nothing(withheld: PassReport['withheld']): PassReport {
-  return { commit: '', revision: 0 as RevisionId, outcomes: [], inSync: 0, requests: 0, complete: false, actions: [], problems: [], drifts: [], due: null, withheld };
+  return { commit: '', revision: 0 as RevisionId, outcomes: [], inSync: 0, requests: 0, complete: false, applied: [], problems: [], drifts: [], due: null, withheld };
 }
 
 /** Kinds of which something may be left, although no commit has them any more. */
@@ -132,7 +132,7 @@ function kindsOf(tree: DesiredTree): readonly KindRef[] {
   return [...new Map([...tree.objects.values()].map(({ ref: { apiVersion, kind } }) => [`${apiVersion}/${kind}`, { apiVersion, kind }])).values()];
 }
 
-async function finish({ state, tree, how, actions, outcomes, drifts, requests, inSync, compared }: Work): Promise<PassReport> {
+async function finish({ state, tree, how, applied, outcomes, drifts, requests, inSync, compared }: Work): Promise<PassReport> {
   const { store, under, executor, contest, clock } = state;
   const problems = outcomes.flatMap((outcome) => problemOf(outcome, tree.objects.get(keyOf(outcome.ref))?.processorId ?? null) ?? []);
   const overtaken = under.signal.aborted;
@@ -147,7 +147,7 @@ async function finish({ state, tree, how, actions, outcomes, drifts, requests, i
   const waits = problems.some(({ reason }) => soonAgain.has(reason));
   const due = [executor.retryAt(), contest.nextAt()].flatMap((at) => (at === null ? [] : [Math.max(0, at - clock.monotonic())])).concat(waits ? [seconds(5)] : []);
   return {
-    commit: tree.commit, revision: tree.revision, outcomes, inSync, requests, actions, problems, drifts,
+    commit: tree.commit, revision: tree.revision, outcomes, inSync, requests, applied, problems, drifts,
     complete: !overtaken && problems.length === 0,
     due: due.length === 0 ? null : millis(Math.min(...due)),
     withheld: null,

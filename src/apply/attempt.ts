@@ -10,6 +10,7 @@ import type { Step } from './lanes.ts';
 import { fieldManager, readLive } from './live.ts';
 import { notEstablished } from './established.ts';
 import type { DesiredObject, LiveObject } from './objects.ts';
+import { deletion, makeRoom, type Replacement } from './recreate.ts';
 import { refusalOf, type Refusal } from './refusal.ts';
 import { refOf, type SentAction } from './stages.ts';
 
@@ -50,6 +51,7 @@ export interface AttemptOptions {
   /** Counts, keeps the pace, and asks for the lead before. */
   readonly send: (request: KubeRequest) => Promise<KubeAnswer>;
   readonly objection: (action: SentAction) => Objection | null;
+  /** Whether it may be deleted, to be created anew when its pods are gone, where a field of it can't be changed. */
   readonly mayRecreate: (desired: DesiredObject, live: LiveObject) => boolean;
 }
 
@@ -60,8 +62,6 @@ const patience = seconds(20);
 const mostTries = 6;
 const pauses = { first: millis(200), longest: seconds(5) };
 const establishing = { within: seconds(15), ask: millis(200) };
-/** Nothing of theirs outlives them, and they may be deleted while their pods run. */
-const recreatable = new Set(['StatefulSet', 'Job']);
 
 export async function tryOnce(attempt: Attempt, options: AttemptOptions): Promise<Step<Ending>> {
   const { action } = attempt;
@@ -85,12 +85,6 @@ function requestOf(action: SentAction, path: string, dryRun: boolean): KubeReque
   if (action.kind === 'prune') return deletion(path, action.live.uid, 'Background', dryRun);
   const query = new URLSearchParams({ fieldManager, fieldValidation: 'Strict', ...(action.force ? { force: 'true' } : {}), ...(dryRun ? { dryRun: 'All' } : {}) });
   return { method: 'PATCH', path: `${path}?${query.toString()}`, body: { type: 'application/apply-patch+yaml', text: action.desired.yaml } };
-}
-
-/** All of it in the body: where there is one, the server reads no query. */
-function deletion(path: string, uid: string, propagationPolicy: 'Background' | 'Foreground', dryRun = false): KubeRequest {
-  const options = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid }, propagationPolicy, ...(dryRun ? { dryRun: ['All'] } : {}) };
-  return { method: 'DELETE', path, body: { type: 'application/json', text: JSON.stringify(options) } };
 }
 
 function succeeded(attempt: Attempt, { status, body }: Answered, options: AttemptOptions): Step<Ending> {
@@ -118,30 +112,17 @@ async function refused(attempt: Attempt, answer: Answered, path: string | null, 
   if (refusal.reason === 'kind-unknown') options.kinds.forget(ref.apiVersion);
   if (refusal.passing) return againOr(attempt, refusal.retryAfter, options, failedBy(action, refusal));
   if (refusal.reason === 'immutable' && path !== null) {
-    const inTheWay = replaceable(action, options);
-    if (inTheWay !== null) return makeRoom(inTheWay, path, options);
+    const replacement = replacementOf(action, path, options);
+    if (replacement !== null) return { done: await makeRoom(replacement, options.send) };
   }
   return ended(failedBy(action, refusal), refusal.retryAfter);
 }
 
-function replaceable(action: SentAction, { dryRun, mayRecreate }: AttemptOptions): LiveObject | null {
-  if (action.kind !== 'apply' || action.live === null || dryRun || !recreatable.has(action.live.ref.kind)) return null;
-  return mayRecreate(action.desired, action.live) ? action.live : null;
-}
-
-/**
- * In the foreground, and this very object: it is gone when its pods are, so that what is created anew under its name and its epoch
- * never runs beside them. When it is gone it is missing, and the next pass applies it.
- */
-async function makeRoom(live: LiveObject, path: string, options: AttemptOptions): Promise<Step<Ending>> {
-  const { ref } = live;
-  const answer = await options.send(deletion(path, live.uid, 'Foreground'));
-  if (answer.kind !== 'answered') return ended({ kind: 'unknown', ref, detail: answer.why });
-  if (answer.status >= 300) {
-    const { reason, detail, retry, retryAfter } = refusalOf(answer, 'delete', ref);
-    return ended({ kind: 'failed', ref, reason, detail, retry }, retryAfter);
-  }
-  return ended({ kind: 'skipped', ref, reason: 'terminating', detail: 'a field of it can\'t be changed: it was deleted, and is created anew when its pods are gone' });
+/** Null where it stays as it is. */
+function replacementOf(action: SentAction, path: string, { dryRun, mayRecreate }: AttemptOptions): Replacement | null {
+  if (action.kind !== 'apply' || action.live === null || dryRun) return null;
+  const { desired, live } = action;
+  return mayRecreate(desired, live) ? { desired, live, path } : null;
 }
 
 async function look(action: SentAction, { outcome, at }: NonNullable<Attempt['applied']>, options: AttemptOptions): Promise<Step<Ending>> {

@@ -8,8 +8,9 @@ import type { Contest } from './contest.ts';
 import type { DesiredReader } from './desired.ts';
 import type { Executor } from './execute.ts';
 import type { LiveInventory } from './inventory.ts';
-import { keyOf, type DesiredTree } from './objects.ts';
+import { keyOf, type DesiredTree, type ObjectRef } from './objects.ts';
 import { diagnose, inSyncNow, lookAt, prepare, verify, type PrepareOptions } from './prepare.ts';
+import { isOwnPlacement } from './recreate.ts';
 import { rankOf } from './stages.ts';
 
 export interface ApplierOptions {
@@ -50,8 +51,13 @@ export interface State extends ApplierOptions {
   recorded: DesiredTree | null;
 }
 
-/** Texts of so many are held at once. */
-const loadedAtOnce = 1_000;
+/** Texts of about so many are held at once; to read them takes no longer than it takes to send as many as there are lanes. */
+const loadedAtOnce = 500;
+
+/** Why an object was applied, and what it was then. Without its text: 50,000 texts are not held. */
+export interface AppliedFor extends Pick<Extract<Action, { kind: 'apply' }>, 'live' | 'why'> {
+  readonly ref: ObjectRef;
+}
 
 /** What one pass is about, and what it has done so far. */
 export interface Work {
@@ -60,7 +66,7 @@ export interface Work {
   readonly how: PassOptions;
   readonly rules: ApplyRules;
   readonly preparing: PrepareOptions;
-  readonly actions: Action[];
+  readonly applied: AppliedFor[];
   readonly outcomes: Outcome[];
   readonly drifts: DriftRecord[];
   requests: number;
@@ -75,7 +81,7 @@ export function startWork(state: State, tree: DesiredTree, how: PassOptions): Wo
     state, tree, how,
     rules: { ...state.rules, adopt: how.adopt },
     preparing: { desired, objects, synced, lost, clock, dryRun: how.dryRun },
-    actions: [], outcomes: [], drifts: [], requests: 0, inSync: 0, compared: 0,
+    applied: [], outcomes: [], drifts: [], requests: 0, inSync: 0, compared: 0,
   };
 }
 
@@ -86,18 +92,29 @@ export async function applyAll(work: Work): Promise<void> {
   work.compared += looked.length;
   const findings = patiently([...compared, ...looked], state.contest);
   work.inSync = only(findings, 'in-sync').length;
-  const skips = only(findings, 'skip');
-  await execute(work, skips);
-  await reportDrift(work, skips);
-  // What is known to differ goes first: after a start, everything else has to be compared, and that takes a while.
-  for (const some of chunks(ordered(only(findings, 'apply')))) await applySome(work, some);
-  for (const some of chunks(only(findings, 'verify'))) {
-    if (state.under.signal.aborted) break;
-    const differing = await verify(some, work.preparing);
-    work.compared += some.length;
-    work.inSync += some.length - differing.length;
-    await (rules.drift === 'correct' || rules.adopt ? applySome(work, differing.map(toPutBack)) : tellApart(work, differing));
+  await reportDrift(work, only(findings, 'skip'));
+  await execute(work, batchesOf(work, findings));
+}
+
+/**
+ * What others are made of first, what has a say in every later request last. In each stage, what is known to differ goes first: after
+ * a start, everything else has to be compared, and that takes a while. A batch is made while the one before is sent.
+ */
+async function* batchesOf(work: Work, findings: readonly Finding[]): AsyncGenerator<readonly Action[], void> {
+  yield only(findings, 'skip');
+  for (const rank of [0, 1, 2]) {
+    for (const some of chunks(ordered(only(findings, 'apply').filter(({ entry }) => rankOf(entry.ref) === rank)))) yield await prepared(work, some);
+    for (const some of chunks(only(findings, 'verify').filter(({ entry }) => rankOf(entry.ref) === rank))) yield await verified(work, some);
   }
+}
+
+async function verified(work: Work, findings: readonly VerifyFinding[]): Promise<readonly Action[]> {
+  const { state, rules } = work;
+  if (state.under.signal.aborted) return [];
+  const differing = await verify(findings, work.preparing);
+  work.compared += findings.length;
+  work.inSync += findings.length - differing.length;
+  return rules.drift === 'correct' || rules.adopt ? prepared(work, differing.map(toPutBack)) : tellApart(work, differing);
 }
 
 function only<Kind extends Finding['kind']>(findings: readonly Finding[], kind: Kind): readonly Extract<Finding, { kind: Kind }>[] {
@@ -118,9 +135,9 @@ function toPutBack({ entry, live }: VerifyFinding): ApplyFinding {
 }
 
 /** The server is asked what it would do: what nothing would change of is in sync; the rest somebody changed, which is to be told and left. */
-async function tellApart(work: Work, findings: readonly VerifyFinding[]): Promise<void> {
+async function tellApart(work: Work, findings: readonly VerifyFinding[]): Promise<readonly SkipFinding[]> {
   const { state: { synced, executor, desired, under, clock } } = work;
-  if (findings.length === 0 || under.signal.aborted) return;
+  if (findings.length === 0 || under.signal.aborted) return [];
   const documents = new Map((await desired.load(findings.map(({ entry }) => entry))).map((document) => [keyOf(document.ref), document]));
   const asked = findings.flatMap(({ entry, live }): readonly Action[] => {
     const document = documents.get(keyOf(entry.ref));
@@ -138,32 +155,29 @@ async function tellApart(work: Work, findings: readonly VerifyFinding[]): Promis
     if (outcome.kind === 'unchanged') work.inSync += 1;
     if (outcome.kind === 'configured') drifted.push({ kind: 'skip', ref: entry.ref, reason: 'drift-reported', detail: 'somebody changed fields of ours' });
   }
-  await execute(work, drifted);
   await reportDrift(work, drifted);
+  return drifted;
 }
 
-/** What others are made of first, what has a say in every later request last; and what processors need, such as their accounts, before them. */
+/** What processors need, such as their accounts, before them. */
 function ordered(findings: readonly ApplyFinding[]): readonly ApplyFinding[] {
-  const rank = ({ entry: { ref, processorId } }: ApplyFinding): number => rankOf(ref) * 2 + (processorId === null ? 0 : 1);
-  return [...findings].sort((a, b) => rank(a) - rank(b));
+  return [...findings.filter(({ entry }) => entry.processorId === null), ...findings.filter(({ entry }) => entry.processorId !== null)];
 }
 
 function* chunks<T>(items: readonly T[]): Generator<readonly T[]> {
   for (let from = 0; from < items.length; from += loadedAtOnce) yield items.slice(from, from + loadedAtOnce);
 }
 
-async function applySome(work: Work, findings: readonly ApplyFinding[]): Promise<void> {
-  if (findings.length === 0 || work.state.under.signal.aborted) return;
+async function prepared(work: Work, findings: readonly ApplyFinding[]): Promise<readonly Action[]> {
+  if (findings.length === 0 || work.state.under.signal.aborted) return [];
   const { actions, drifts } = await prepare(findings, work.preparing);
   work.drifts.push(...drifts);
-  await execute(work, actions);
+  return actions;
 }
 
-async function execute(work: Work, actions: readonly Action[]): Promise<void> {
-  if (actions.length === 0) return;
+async function execute(work: Work, actions: Parameters<Executor['execute']>[0]): Promise<void> {
   const { state, how } = work;
   const { inventory, executor, under } = state;
-  work.actions.push(...actions);
   const { outcomes, requests } = await executor.execute(actions, {
     signal: under.signal,
     assertLeading: leadingOf(work),
@@ -173,11 +187,16 @@ async function execute(work: Work, actions: readonly Action[]): Promise<void> {
       const later = action.kind === 'apply' ? laterEpoch(action.desired, inventory) : null;
       return later === null ? null : { reason: 'higher-epoch', detail: later };
     },
-    mayRecreate: ({ processorId }) => processorId !== null,
+    mayRecreate: isOwnPlacement,
+    // As it comes: what was done is remembered also where the pass ends early.
+    onOutcome: (action, outcome) => {
+      if (action.kind !== 'apply') return;
+      work.applied.push({ ref: action.desired.ref, live: action.live, why: action.why });
+      if (!how.dryRun) remember(state, action, outcome);
+    },
   });
   work.requests += requests;
-  work.outcomes.push(...outcomes);
-  if (!how.dryRun) remember(state, actions, outcomes);
+  for (const outcome of outcomes) work.outcomes.push(outcome);
 }
 
 /** Who changes nothing need not lead. */
@@ -186,19 +205,14 @@ function leadingOf({ state: { assertLeading }, how }: Work): () => Promise<void>
 }
 
 /** What our fields amount to now, as the server answered. */
-function remember({ synced, lost, contest, clock }: State, actions: readonly Action[], outcomes: readonly Outcome[]): void {
-  const applied = new Map(actions.flatMap((action) => (action.kind === 'apply' ? [[keyOf(action.desired.ref), action] as const] : [])));
-  for (const outcome of outcomes) {
-    const key = keyOf(outcome.ref);
-    const action = applied.get(key);
-    if (action === undefined) continue;
-    // To be created anew when its pods are gone: nobody else deleted it.
-    if (outcome.kind === 'skipped' && outcome.reason === 'terminating') synced.delete(key);
-    if (!('live' in outcome) || outcome.live === null) continue;
-    synced.set(key, inSyncNow(action.desired, outcome.live, clock));
-    lost.delete(key);
-    if (action.why === 'drifted' && outcome.kind === 'configured') contest.putBack(key);
-  }
+function remember({ synced, lost, contest, clock }: State, { desired, why }: Extract<Action, { kind: 'apply' }>, outcome: Outcome): void {
+  const key = keyOf(desired.ref);
+  // To be created anew when its pods are gone: nobody else deleted it.
+  if (outcome.kind === 'skipped' && outcome.reason === 'terminating') synced.delete(key);
+  if (!('live' in outcome) || outcome.live === null) return;
+  synced.set(key, inSyncNow(desired, outcome.live, clock));
+  lost.delete(key);
+  if (why === 'drifted' && outcome.kind === 'configured') contest.putBack(key);
 }
 
 /** Drift that is left alone is told once for each state that it is seen in. */

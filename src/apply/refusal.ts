@@ -33,6 +33,9 @@ const statusSchema = z.object({
 });
 type Status = z.output<typeof statusSchema>;
 
+/** A field that is as it was made: all that is wrong, if such an object is to be made anew. */
+const fixed = /is immutable|may not change|cannot change|for fields other than/;
+
 interface Facts extends Status {
   readonly verb: Verb;
   readonly status: number;
@@ -46,7 +49,7 @@ interface Facts extends Status {
  */
 const kinds: readonly { readonly reason: FailReason; readonly retry: Retry; readonly passing?: true; readonly fits: (facts: Facts) => boolean }[] = [
   { reason: 'conflict', retry: 'later', fits: ({ details }) => details.causes.some(({ reason }) => reason === 'FieldManagerConflict') },
-  { reason: 'immutable', retry: 'never', fits: ({ reason, words }) => reason === 'Invalid' && /is immutable|may not change|cannot change|for fields other than/.test(words) },
+  { reason: 'immutable', retry: 'never', fits: ({ reason, message, details: { causes } }) => reason === 'Invalid' && (causes.length === 0 ? [message] : causes.map((cause) => cause.message)).every((words) => fixed.test(words)) },
   { reason: 'webhook', retry: 'later', fits: ({ words }) => /failed calling webhook|admission webhook ".*" denied|ValidatingAdmissionPolicy '.*' (with binding|denied)/s.test(words) },
   { reason: 'namespace-terminating', retry: 'later', fits: ({ details }) => details.causes.some(({ reason }) => reason === 'NamespaceTerminating') },
   { reason: 'namespace-missing', retry: 'later', fits: ({ reason, details }) => reason === 'NotFound' && details.kind === 'namespaces' },
@@ -65,7 +68,7 @@ const kinds: readonly { readonly reason: FailReason; readonly retry: Retry; read
 /** @param verb what was asked for; @param ref of which object */
 export function refusalOf(answer: RefusedAnswer, verb: Verb, ref: ObjectRef): Refusal {
   const parsed = statusSchema.safeParse(answer.body);
-  const said = parsed.success ? parsed.data : { kind: 'Status' as const, reason: '', message: String(answer.body), details: { kind: '', retryAfterSeconds: 0, causes: [] } };
+  const said = parsed.success ? parsed.data : { kind: 'Status' as const, reason: '', message: typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body), details: { kind: '', retryAfterSeconds: 0, causes: [] } };
   const facts: Facts = { ...said, verb, status: answer.status, words: [said.message, ...said.details.causes.map(({ message }) => message)].join('\n') };
   const { reason, retry, passing = false } = kinds.find(({ fits }) => fits(facts)) ?? { reason: 'server', retry: 'later' };
   const asked = said.details.retryAfterSeconds > 0 ? millis(said.details.retryAfterSeconds * 1000) : null;

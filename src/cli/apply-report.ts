@@ -27,17 +27,17 @@ export interface ReportDocument {
   readonly outcomes: readonly ReportedObject[];
 }
 
-export function reportDocument({ commit, revision, complete, withheld, inSync, requests, outcomes, actions }: PassReport): ReportDocument {
-  const applies = new Map(actions.flatMap((action) => (action.kind === 'apply' ? [[keyOf(action.desired.ref), action] as const] : [])));
+export function reportDocument({ commit, revision, complete, withheld, inSync, requests, outcomes, applied }: PassReport): ReportDocument {
+  const applies = new Map(applied.map((apply) => [keyOf(apply.ref), apply]));
   return {
     commit: commit === '' ? null : commit, revision: commit === '' ? null : revision, complete, withheld, inSync, requests,
     outcomes: outcomes.map((outcome) => {
-      const action = outcome.kind === 'pruned' ? undefined : applies.get(keyOf(outcome.ref));
-      const takes = action !== undefined && (action.why === 'adopted' || action.live?.trackedBy !== null);
+      const apply = outcome.kind === 'pruned' ? undefined : applies.get(keyOf(outcome.ref));
+      const takes = apply !== undefined && (apply.why === 'adopted' || apply.live?.trackedBy !== null);
       return {
         ...told(outcome),
-        why: action?.why ?? null,
-        takesOver: takes ? (action.live?.managers ?? []).filter(isTakenOver) : [],
+        why: apply?.why ?? null,
+        takesOver: takes ? (apply.live?.managers ?? []).filter(isTakenOver) : [],
       };
     }),
   };

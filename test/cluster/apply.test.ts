@@ -201,6 +201,34 @@ spec:
     expect(told(await other.run([toApply(changed)]))).toEqual(['StatefulSet/default/again created']);
   });
 
+  test('what could not be created anew is not deleted', async () => {
+    const policy = `apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-service}
+spec:
+  matchConstraints: {resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [CREATE], resources: [statefulsets]}]}
+  validations: [{expression: "object.spec.serviceName != 'denied'"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-service}
+spec: {policyName: no-service, validationActions: [Deny]}
+`;
+    await cluster.kubectl('apply', '-f', await file(cluster, [policy]));
+    const other = testExecutor(cluster.kubeconfig);
+    open.push(other);
+    await other.run([send(statefulSet('kept'))]);
+    await until(async () => told(await other.run([send(statefulSet('probe', { serviceName: 'denied' }))], { dryRun: true })).join('').includes('webhook'), 'the policy holds');
+    const live = await liveOf(cluster, `${sets}/kept`, statefulSets);
+    const recreate = (yaml: string): Promise<Execution> => other.run([toApply(desired(yaml), live)], { mayRecreate: () => true });
+    const denied = await recreate(statefulSet('kept', { serviceName: 'denied' }));
+    expect(told(denied)).toEqual(['StatefulSet/default/kept failed webhook later']);
+    expect(only(denied)).toMatchObject({ detail: expect.stringContaining('can\'t be created anew') as string });
+    expect(told(await recreate(statefulSet('kept', { serviceName: 'other' }).replace('replicas: 0', 'replicas: -1')))).toEqual(['StatefulSet/default/kept failed invalid never']);
+    expect(await liveOf(cluster, `${sets}/kept`, statefulSets)).toMatchObject({ uid: live.uid, terminating: false });
+    expect(told(await recreate(statefulSet('kept', { serviceName: 'other' })))).toEqual(['StatefulSet/default/kept skipped terminating']);
+  });
+
   test('five hundred conflicts hold up nobody, and are not tried again and again', async () => {
     const names = Array.from({ length: 550 }, (_, n) => `many-${String(n)}`);
     const theirs = testExecutor(cluster.kubeconfig);

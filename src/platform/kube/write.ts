@@ -16,7 +16,7 @@ export interface KubeRequest {
   readonly body?: { readonly type: BodyType; readonly text: string };
 }
 
-type BodyType = 'application/json' | 'application/apply-patch+yaml' | 'application/merge-patch+json' | 'application/json-patch+json';
+type BodyType = 'application/json' | 'application/yaml' | 'application/apply-patch+yaml' | 'application/merge-patch+json' | 'application/json-patch+json';
 
 export type KubeAnswer =
   | { readonly kind: 'answered'; readonly status: number; readonly retryAfter: Millis | null; /** Its JSON, else its text. Untrusted. */ readonly body: unknown }

@@ -13,6 +13,9 @@ describe('a refusal is told', () => {
     ['immutable', 'never', status(422, 'Invalid', 'is invalid', [{ reason: 'FieldValueForbidden', message: 'Forbidden: updates to statefulset spec for fields other than \'replicas\' are forbidden', field: 'spec' }])],
     ['immutable', 'never', status(422, 'Invalid', 'is invalid', [{ reason: 'FieldValueInvalid', message: 'Invalid value: ["10.0.0.78"]: may not change once set', field: 'spec.clusterIPs[0]' }])],
     ['immutable', 'never', status(422, 'Invalid', 'is invalid', [{ reason: 'FieldValueInvalid', message: 'Invalid value: {}: cannot change roleRef', field: 'roleRef' }])],
+    // Something else is wrong as well: to make it anew would not help.
+    ['invalid', 'never', status(422, 'Invalid', 'is invalid', [{ reason: 'FieldValueForbidden', message: 'Forbidden: updates to statefulset spec for fields other than \'replicas\' are forbidden', field: 'spec' }, { reason: 'FieldValueInvalid', message: 'Invalid value: -1: must be greater than or equal to 0', field: 'spec.replicas' }])],
+    ['immutable', 'never', status(422, 'Invalid', 'ConfigMap "a" is invalid: data: Forbidden: field is immutable when `immutable` is set')],
     ['invalid', 'never', status(422, 'Invalid', 'is invalid', [{ reason: 'FieldValueNotSupported', message: 'Unsupported value: "Foo"', field: 'spec.x' }])],
     ['invalid', 'never', status(500, '', 'failed to create typed patch object (harbor/a; apps/v1, Kind=StatefulSet): .spec.foo: field not declared in schema')],
     ['invalid', 'never', status(400, 'BadRequest', 'error decoding YAML')],
@@ -54,6 +57,10 @@ describe('a refusal is told', () => {
     const message = `Invalid value: ${value}: field is immutable`;
     expect(refusalOf(status(422, 'Invalid', `Job.batch "j" is invalid: spec.template: ${message}`, [{ reason: 'FieldValueInvalid', message, field: 'spec.template' }]), 'apply', statefulSet)).toMatchObject({ reason: 'immutable', detail: 'spec.template: field is immutable' });
     expect(refusalOf({ status: 500, retryAfter: null, body: 'y'.repeat(5_000) }, 'apply', statefulSet).detail).toHaveLength(300);
+  });
+
+  test('as it stands, where it is no answer of an API server', () => {
+    expect(refusalOf({ status: 500, retryAfter: null, body: { error: 'upstream' } }, 'apply', statefulSet).detail).toBe('{"error":"upstream"}');
   });
 
   test('of a Secret with none of the server\'s words', () => {
