@@ -46,7 +46,9 @@ function processorLines(processor: Processor, format: 'table' | 'wide'): Line[] 
     ['Home', processor.home],
     ['Placement', placement === null ? 'none' : `${placement.phase} on ${placement.target}, epoch ${String(placement.epoch)}, for ${span(placement.ageMs)} (${placement.reason}, revision ${String(placement.revision)})`],
     ...agentLines(processor),
+    ...commitLines(processor),
     ...rolloutLines(processor),
+    ...appliedLines(processor),
     ['Policy', policyText(processor, format)],
     ...numbered('Candidates', processor.candidates.map(({ target, role, chosen, why }) => `${target} (${role}): ${why ?? (chosen ? 'chosen' : 'fit')}`)),
     ...(end === null ? [] : [['Old pod', `${end.passed && end.reason !== null ? 'has ended' : 'may still run'}: ${end.why}`] as const]),
@@ -63,6 +65,22 @@ function agentLines({ agent }: Processor): Line[] {
   return [
     ['Agent', `last beat ${ago(agent.lastBeatMs)}; lease ${lease}; commit ${agent.publishedMs === null ? 'not on the remote yet' : `on the remote ${ago(agent.publishedMs)}`}`],
     ['', `stop ${agent.confirmedBy === null ? (agent.acknowledgedMs === null ? 'not acknowledged' : `acknowledged ${ago(agent.acknowledgedMs)}`) : `confirmed by ${agent.confirmedBy}`}; pods ${agent.pods}`],
+  ];
+}
+
+function commitLines({ commit }: Processor): Line[] {
+  if (commit === null) return [];
+  const { state, liveMs } = commit;
+  const live = state === 'unknown' || liveMs === null ? '' : `; ${state === 'live' ? 'live after' : 'under way for'} ${span(liveMs)}`;
+  return [['Commit', `${commit.commit.slice(0, 12)} at ${commit.committedAt}${live}`]];
+}
+
+function appliedLines({ applied }: Processor): Line[] {
+  if (applied === null) return [];
+  const problems = applied.problems.flatMap(({ object, reason, ageMs, detail, mend }) => [`${object}: ${reason} for ${span(ageMs)}: ${detail}`, ...(mend === null ? [] : [`  ${mend}`])]);
+  return [
+    ...numbered('Cluster', problems.length === 0 ? ['as committed'] : problems),
+    ...numbered('Drift', applied.drift.map(({ object, ageMs, why }) => `${span(ageMs)} ago ${object}: ${why}`)),
   ];
 }
 

@@ -3,17 +3,18 @@ import { formatMillis, millis } from '../model/time.ts';
 import { status, type Status } from '../operator/status-view.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes, firstOf, leftToPeople } from './exit-codes.ts';
+import { appliedLine, appliedLines, liveLine } from './applied-lines.ts';
 import { pageCommand } from './operation-command.ts';
 import { printable, table } from './output.ts';
 
 export function statusCommand(program: Command, context: CliContext): void {
   pageCommand(program, context, {
     operation: status,
-    details: 'Exits with 3 if rows are in quarantine, with 4 if something is held until a person acts.',
+    details: 'Exits with 3 if rows are in quarantine, with 4 if something is held until a person acts or, with `apply: ssa`, is not on the cluster as committed.',
     examples: ['status', 'status -o json', 'status -w'],
     page: (found, format) => statusPage(found, format),
     // Sentences tell ages, which change with every look.
-    watched: ({ guard, nodes, holds, refusals, quarantined, rollouts, ...others }) => ({
+    watched: ({ guard, nodes, holds, refusals, quarantined, rollouts, applied, commits, ...others }) => ({
       ...others,
       at: null,
       intake: others.intake !== null,
@@ -22,9 +23,11 @@ export function statusCommand(program: Command, context: CliContext): void {
       holds: holds.map(({ processor, reason }) => [processor, reason]),
       refusals: refusals.map(({ subject }) => subject),
       rollouts: rollouts === null ? null : { ...rollouts, failures: rollouts.failures.map(({ processor, reason }) => [processor, reason]) },
+      applied: applied === null ? null : { ...applied, problems: applied.problems.map(({ object, reason }) => [object, reason]), drift: applied.drift.map(({ object, at }) => [object, at]) },
+      commits: commits.map(({ revision, state }) => [revision, state]),
       quarantined: quarantined.map(({ processor }) => processor),
     }),
-    exit: (found) => firstOf([leftToPeople(found), found.behind === null ? exitCodes.ok : exitCodes.held]),
+    exit: (found) => firstOf([leftToPeople(found), found.behind === null && (found.applied?.differing ?? 0) === 0 ? exitCodes.ok : exitCodes.held]),
   });
 }
 
@@ -39,7 +42,7 @@ function statusPage(found: Status, format: 'table' | 'wide'): string {
     { header: 'PROCESSORS', of: (n) => String(n.processors) },
     { header: 'WHY', of: (n) => n.why, wide: true },
   ], found.nodes, format);
-  return [...headLines(found), '', nodes, ...holdLines(found), ...failureLines(found), ...quarantineLines(found)].join('\n');
+  return [...headLines(found), '', nodes, ...holdLines(found), ...failureLines(found), ...appliedLines(found), ...quarantineLines(found)].join('\n');
 }
 
 function headLines(found: Status): string[] {
@@ -56,8 +59,10 @@ function headLines(found: Status): string[] {
     ...locks.slice(0, shown).map(({ subject, owner, until, reason }) => `Locked      ${printable(`${subject} by ${owner} until ${until}: ${reason}`)}`),
     `Nodes       ${counts === '' ? '<none>' : counts}`,
     ...argocdLines(found),
+    ...appliedLine(found),
     `Processors  ${String(processors.desired)} desired, ${String(processors.placed)} placed, ${String(processors.managed)} of them managed${processors.stopping > 0 ? `, ${String(processors.stopping)} stopping` : ''}`,
     ...rolloutLine(found),
+    ...liveLine(found),
     ...found.capacity.slice(0, shown).map((text) => `Capacity    ${printable(text)}`),
     ...(found.changes > 0 ? [`Changes     ${String(found.changes)} to decide: see dory plan`] : []),
   ];
@@ -81,10 +86,14 @@ function failureLines({ rollouts }: Status): string[] {
 
 function argocdLines({ argocd }: Status): string[] {
   if (argocd === null) return [];
-  const { applications, synced, problems } = argocd;
+  const { applications, synced, problems, missing, untold, mend } = argocd;
+  const more = (text: string, toDo: string | null): string[] => [`            ${printable(text)}`, ...(toDo === null || toDo === '' ? [] : [`              ${printable(toDo)}`])];
+  const missed = missing.slice(0, shown).map(({ path }) => path).join(', ');
   return [
-    `Argo CD     ${String(synced)} of ${String(applications)} Applications synced`,
-    ...problems.slice(0, shown).map(({ application, sync, health, message }) => `            ${printable(`${application}: ${sync}, ${health}${message === null ? '' : `: ${message}`}`)}`),
+    `Argo CD     ${String(synced)} of ${String(applications)} Applications synced${missing.length > 0 ? `, ${String(missing.length)} missing` : ''}`,
+    ...(missing.length > 0 ? more(`no Application syncs ${missed}${missing.length > shown ? ', …' : ''}`, mend) : []),
+    ...(untold === null ? [] : more(`${untold.fellBack ? 'told in another way' : 'could not be told'} of commit ${untold.commit.slice(0, 12)} and maybe others since ${untold.since}: ${untold.why}`, untold.mend)),
+    ...problems.slice(0, shown).flatMap(({ application, sync, health, message, mend: toDo }) => more(`${application}: ${sync}, ${health}${message === null ? '' : `: ${message}`}`, toDo)),
   ];
 }
 

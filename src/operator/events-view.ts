@@ -4,6 +4,7 @@ import type { ProcessorId } from '../model/ids.ts';
 import type { Evidence } from '../model/reasons.ts';
 import { formatInstant, instant, seconds } from '../model/time.ts';
 import { processorHash, processorStem } from '../render/names.ts';
+import { driftSentence, evidenceSchema } from './drift-sentence.ts';
 import { duration, moment, node as nodeName, processor, text } from './fields.ts';
 import { operation, pageInput, pageOf } from './operation.ts';
 import { numberCursor, page } from './pages.ts';
@@ -122,14 +123,17 @@ function toItem(row: Row): EventItem {
     ageMs: Math.max(0, Number(row.now_ms) - Number(row.at_ms)),
     kind, node, reason, evidence, cycle, processorId,
     processor: processorId === null ? null : processorStem(slug ?? 'processor', processorHash(processorId)),
-    why: reason === null ? said(evidence) : why(reason, evidence),
+    why: reason === null ? said(kind, evidence) : why(reason, evidence),
     revision: row.revision === null ? null : Number(row.revision),
     commit: row.commit_sha,
   };
 }
 
 /** What is not decided by a reason was done by somebody: who, and why. */
-function said({ by, reason, subject }: Evidence): string | null {
+function said(kind: string, evidence: Evidence): string | null {
+  const drift = kind === 'drift' ? evidenceSchema.safeParse(evidence) : null;
+  if (drift?.success === true) return driftSentence(drift.data);
+  const { by, reason, subject } = evidence;
   const parts = [subject, by === undefined ? undefined : `by ${String(by)}`, reason].filter((part) => part !== undefined && part !== null);
   return parts.length === 0 ? null : parts.map(String).join(': ');
 }

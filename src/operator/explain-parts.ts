@@ -105,7 +105,10 @@ function lockPart(snapshot: Snapshot, { scope, subject, owner, reason, until }: 
   return { name: `${scope}/${name ?? subject}`, owner, reason, until: formatInstant(until) };
 }
 
-export function processorPart(snapshot: Snapshot, explained: ProcessorExplanation, rollout: NonNullable<Explanation['processor']>['rollout']): NonNullable<Explanation['processor']> {
+/** What the database knows of a processor beside its plan. */
+export type Recorded = Pick<NonNullable<Explanation['processor']>, 'rollout' | 'applied' | 'commit'>;
+
+export function processorPart(snapshot: Snapshot, explained: ProcessorExplanation, recorded: Recorded): NonNullable<Explanation['processor']> {
   const { spec, subject: { workload }, current, change, quarantined } = explained;
   return {
     id: spec.id,
@@ -120,7 +123,7 @@ export function processorPart(snapshot: Snapshot, explained: ProcessorExplanatio
       since: formatInstant(current.since), ageMs: elapsed(current.since, snapshot.at), revision: current.revision,
     },
     agent: agentPart(snapshot, explained),
-    rollout,
+    ...recorded,
     policy: explained.policy.map((field) => ({ field: field.field, value: policyValue(field), origin: field.origin })),
     candidates: explained.candidates.map(({ candidate, objection, chosen }) => ({
       target: targetName(candidate.target), role: candidate.role, chosen,

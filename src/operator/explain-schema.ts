@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { appliedProcessorSchema, commitSchema } from './applied-view.ts';
 import { moment } from './fields.ts';
 import { rolloutSchema } from './rollouts-view.ts';
 
@@ -64,6 +65,8 @@ export const processorSchema = z.object({
       pods: z.string().describe('present, gone, or why it is not known.'),
     })
     .nullable(),
+  applied: appliedProcessorSchema,
+  commit: commitSchema,
   rollout: rolloutSchema,
   policy: z.array(z.object({ field: z.string(), value: z.string(), origin: z.enum(['default', 'template', 'processor']) })),
   candidates: z.array(z.object({ target: z.string(), role: z.enum(['home', 'refuge']), chosen: z.boolean(), reason: z.string().nullable(), why: z.string().nullable() })),

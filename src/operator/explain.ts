@@ -9,7 +9,8 @@ import { explainNode, explainProcessor } from '../plan/explain.ts';
 import { plan } from '../plan/plan.ts';
 import { withClient } from '../platform/pg.ts';
 import { processorHash, processorStem } from '../render/names.ts';
-import { fleetPart, nextPart, nodePart, processorPart, type Explanation } from './explain-parts.ts';
+import { readAppliedOf, readCommits } from './applied-view.ts';
+import { fleetPart, nextPart, nodePart, processorPart, type Explanation, type Recorded } from './explain-parts.ts';
 import { fleetSchema, nextSchema, nodeSchema, processorSchema } from './explain-schema.ts';
 import { text } from './fields.ts';
 import { operation, type OperatorContext } from './operation.ts';
@@ -44,9 +45,9 @@ export const explain = operation({
     const planned = plan(snapshot);
     const asked = projection(snapshot, planned, found);
     const rehearsed = asked === null ? null : await rehearseLive(context, snapshot, asked);
-    const rollout = found.kind === 'processor' ? await readRollout(context.pool, found.id) : null;
-    const capacity = found.kind === 'processor' && rollout?.state !== 'live' ? await capacityOf(context, found.id) : [];
-    return explanation({ snapshot: await withAgents(context, snapshot, found), planned, found, next: rehearsed === null ? null : { rehearsed, found }, rollout, capacity });
+    const recorded = found.kind === 'processor' ? await readRecorded(context, snapshot, found.id) : nothingRecorded;
+    const capacity = found.kind === 'processor' && recorded.rollout?.state !== 'live' ? await capacityOf(context, found.id) : [];
+    return explanation({ snapshot: await withAgents(context, snapshot, found), planned, found, next: rehearsed === null ? null : { rehearsed, found }, recorded, capacity });
   },
 });
 
@@ -55,7 +56,7 @@ export function explainFleet(snapshot: Snapshot, { subject }: z.output<typeof in
   const found = findIn(snapshot, subject);
   const planned = plan(snapshot);
   const asked = projection(snapshot, planned, found);
-  return explanation({ snapshot, planned, found, next: asked === null ? null : { rehearsed: rehearse(snapshot, asked.assumed, asked), found }, rollout: null, capacity: [] });
+  return explanation({ snapshot, planned, found, next: asked === null ? null : { rehearsed: rehearse(snapshot, asked.assumed, asked), found }, recorded: nothingRecorded, capacity: [] });
 }
 
 interface Told {
@@ -63,11 +64,19 @@ interface Told {
   readonly planned: Plan;
   readonly found: Found;
   readonly next: Projected | null;
-  readonly rollout: Awaited<ReturnType<typeof readRollout>>;
+  readonly recorded: Recorded;
   readonly capacity: string[];
 }
 
-function explanation({ snapshot, planned, found, next, rollout, capacity }: Told): Explanation {
+const nothingRecorded: Recorded = { rollout: null, applied: null, commit: null };
+
+async function readRecorded({ pool, settings }: OperatorContext, { placements }: Snapshot, id: ProcessorId): Promise<Recorded> {
+  const placement = placements.find(({ processorId }) => processorId === id);
+  const [commit = null] = placement === undefined ? [] : await readCommits(pool, placement.revision);
+  return { rollout: await readRollout(pool, id), applied: settings.apply === 'ssa' ? await readAppliedOf(pool, id) : null, commit };
+}
+
+function explanation({ snapshot, planned, found, next, recorded, capacity }: Told): Explanation {
   const processor = found.kind === 'processor' ? explainProcessor(snapshot, planned, found.id) : null;
   const target = processor?.current?.target;
   const nodeId = found.kind === 'node' ? found.id : target?.kind === 'edge' ? target.nodeId : homeOf(processor);
@@ -75,7 +84,7 @@ function explanation({ snapshot, planned, found, next, rollout, capacity }: Told
   return {
     at: formatInstant(snapshot.at),
     fleet: fleetPart(snapshot, planned),
-    processor: processor === null ? null : processorPart(snapshot, processor, rollout),
+    processor: processor === null ? null : processorPart(snapshot, processor, recorded),
     node: node === null ? null : nodePart(snapshot, node),
     next: next === null ? null : nextPart(snapshot, next),
     capacity,

@@ -9,6 +9,8 @@ import { elapsed, formatInstant, instant } from '../model/time.ts';
 import { ms } from '../platform/pg.ts';
 import { plan } from '../plan/plan.ts';
 import { processorHash, processorStem } from '../render/names.ts';
+import { appliedSchema, commitsSchema, readApplied, readCommits } from './applied-view.ts';
+import { argocdSchema, readArgocd } from './argocd-view.ts';
 import { capacityOf, capacitySchema } from './capacity.ts';
 import { moment } from './fields.ts';
 import { mendOf } from './mend.ts';
@@ -31,14 +33,9 @@ const document = z.object({
   paused: z.object({ by: z.string(), reason: z.string(), since: moment }).nullable(),
   guard: z.object({ state: z.enum(['calm', 'site-out', 'degraded', 'panic']), since: moment, ...said }),
   intake: z.string().nullable().describe('Why silence says nothing now; null: heartbeats can be stored.'),
-  argocd: z
-    .object({
-      applications: z.int(),
-      synced: z.int().describe('Those that show the newest commit that concerns them.'),
-      problems: z.array(z.object({ application: z.string(), sync: z.string(), health: z.string(), message: z.string().nullable() })).describe(`Those that are not synced, fail or are degraded; at most ${String(listed)}.`),
-    })
-    .nullable()
-    .describe("Argo CD's Applications that sync our folder; null: it does not apply what is committed, or is not watched."),
+  argocd: argocdSchema(listed),
+  applied: appliedSchema(listed),
+  commits: commitsSchema,
   rollouts: rolloutsSchema(listed),
   capacity: capacitySchema,
   processors: z.object({ desired: z.int(), placed: z.int(), managed: z.int().describe('Placed in the managed pool.'), stopping: z.int() }),
@@ -71,11 +68,17 @@ export const status = operation({
     const head = await readHead(context.pool);
     const rollouts = await readRollouts(context.pool, listed);
     const capacity = rollouts === null || rollouts.live < rollouts.of ? await capacityOf(context, null) : [];
-    return summarize(snapshot, plan(snapshot), { ...head, rollouts, capacity, argocd: context.settings.apply === 'argocd' ? head.argocd : null });
+    const { pool, settings: { apply, cluster } } = context;
+    return summarize(snapshot, plan(snapshot), {
+      ...head, rollouts, capacity,
+      commits: await readCommits(pool),
+      applied: apply === 'ssa' ? await readApplied(pool, listed) : null,
+      argocd: apply === 'argocd' ? await readArgocd(pool, cluster, listed) : null,
+    });
   },
 });
 
-type Head = Pick<Status, 'revision' | 'pending' | 'commit' | 'committedAt' | 'leader' | 'leaderEpoch' | 'behind' | 'locks' | 'argocd' | 'rollouts' | 'capacity'>;
+type Head = Pick<Status, 'revision' | 'pending' | 'commit' | 'committedAt' | 'leader' | 'leaderEpoch' | 'behind' | 'locks' | 'argocd' | 'applied' | 'commits' | 'rollouts' | 'capacity'>;
 
 interface HeadRow {
   readonly revision: string;
@@ -85,21 +88,15 @@ interface HeadRow {
   readonly holder: string | null;
   readonly epoch: string;
   readonly behind: Status['behind'];
-  readonly argocd: Status['argocd'];
   readonly locks: readonly { readonly subject: string; readonly owner: string; readonly reason: string; readonly until: number }[];
 }
 
-async function readHead(pool: Pool): Promise<Omit<Head, 'rollouts' | 'capacity'>> {
+async function readHead(pool: Pool): Promise<Omit<Head, 'argocd' | 'applied' | 'commits' | 'rollouts' | 'capacity'>> {
   const { rows } = await pool.query<HeadRow>(
     `select s.revision, (select count(*) from dory.revisions where committed_at is null) as pending, r.commit_sha,
             ${ms('r.committed_at')} as committed_ms,
             case when l.expires_at > clock_timestamp() then l.holder end as holder, l.epoch,
             (select case when kind = 'database-behind' then evidence end from dory.events where kind in ('database-behind', 'epochs-repaired') order by id desc limit 1) as behind,
-            (select case when count(*) > 0 then jsonb_build_object('applications', count(*), 'synced', count(*) filter (where sync = 'Synced'), 'problems',
-                       coalesce(jsonb_path_query_array(jsonb_agg(jsonb_build_object('application', name, 'sync', sync, 'health', health,
-                         'message', coalesce(problem, case when failing then message end)) order by name)
-                         filter (where sync <> 'Synced' or health = 'Degraded' or failing or problem is not null), '$[0 to ${String(listed - 1)}]'), '[]')) end
-               from dory.argocd_applications) as argocd,
             (select coalesce(jsonb_agg(jsonb_build_object('subject', scope || '/' || name, 'owner', owner, 'reason', reason,
                        'until', ${ms('expires_at')}) order by id), '[]')
                from dory.locks where ended_at is null and expires_at > now()) as locks
@@ -116,7 +113,6 @@ async function readHead(pool: Pool): Promise<Omit<Head, 'rollouts' | 'capacity'>
     leader: row.holder,
     leaderEpoch: Number(row.epoch),
     behind: row.behind,
-    argocd: row.argocd,
     locks: row.locks.map(({ until, ...lock }) => ({ ...lock, until: formatInstant(instant(until)) })),
   };
 }
