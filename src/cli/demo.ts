@@ -192,7 +192,7 @@ async function perform(context: CliContext, narrator: Narrator, runtime: OpenRun
       narrator.say(`Started ${String(nodes.length + 1)} agents, one process a node: ${follow}, and send heartbeats every ${String(beatEvery)} ms.`);
       const stage: Stage = { narrator, reports, cluster, pool, clock, signal, repository, branch: settings.git.branch, path };
       await Promise.race([tellStory(stage, await first), serving]);
-      if (flags.keep && !context.signal.aborted) await keepRunning(context, narrator, repository, server);
+      if (flags.keep && !context.signal.aborted) await keepRunning(context, narrator, { repository, server, kubeconfig: kubernetes?.adminKubeconfig ?? null });
     } finally {
       await cluster.stop();
     }
@@ -203,11 +203,13 @@ async function perform(context: CliContext, narrator: Narrator, runtime: OpenRun
   await serving;
 }
 
-async function keepRunning({ signal }: CliContext, narrator: Narrator, repository: string, server: string): Promise<void> {
+async function keepRunning({ signal }: CliContext, narrator: Narrator, { repository, server, kubeconfig }: { readonly repository: string; readonly server: string; readonly kubeconfig: string | null }): Promise<void> {
   narrator.chapter('Still running, until Ctrl-C');
   narrator.say(`git clone ${repository} fleet   # then read fleet/clusters/demo/processors/placements.tsv`);
+  narrator.say(`npx dory status --server ${server}   # also nodes, processors, events, explain yard-edge-2`);
   narrator.say(`curl ${server}/metrics | grep ^dory_`);
-  narrator.fact('kept', { repository, server });
+  if (kubeconfig !== null) narrator.say(`kubectl --kubeconfig ${kubeconfig} get statefulsets,pods -A   # edit or delete one, and see it put back`);
+  narrator.fact('kept', { repository, server, kubeconfig });
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => { resolve(); }, { once: true });

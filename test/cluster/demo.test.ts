@@ -18,6 +18,8 @@ test.skipIf(typeof programs === 'string')('the demo tells its whole story on a r
   const { stdout, stderr } = await run(process.execPath, [join(packageRoot(), 'dist', 'src', 'main.js'), 'demo', '--cluster', '--json', '--log-level', 'warn'], { maxBuffer: 1e8 });
   const commits = stdout.trim().split('\n').map((line) => JSON.parse(line) as Fact).filter(({ kind }) => kind === 'commit');
   const moved = (chapter: string) => commits.filter((fact) => fact.chapter === chapter).flatMap(({ changes = [] }) => changes.filter(({ kind }) => kind === 'move'));
+  // Until the node controller misses the kubelet, the node is silent and Ready.
+  expect(commits.map(({ chapter }) => chapter)).toEqual(['first', 'silent', 'failover', 'stop', 'failback']);
   expect(moved('failover').map(({ to }) => to?.kind)).toEqual(['managed', 'managed', 'managed']);
   expect(moved('failback').map(({ to }) => to?.nodeName).every((name) => name === 'yard-edge-2')).toBe(true);
   expect(stderr).not.toContain('forbidden');

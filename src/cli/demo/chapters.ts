@@ -55,9 +55,16 @@ async function failover(stage: Stage, git: AskGit): Promise<number> {
   const { narrator, reports, cluster, clock, signal } = stage;
   narrator.chapter(`2  A node dies: ${victim}`);
   const lost = reports.next('the verdict', clock, signal, hasVerdict('lost'));
+  const stopped = reports.next('a stop', clock, signal, pushedKind('stop'));
   const moved = reports.next('the failover commit', clock, signal, pushedKind('move'));
   await cluster.kill(victim);
   narrator.say(`Killed the agent of ${victim} (SIGKILL): no heartbeat comes from there any more.`);
+  // A cluster may call the node Ready for a while yet.
+  const first = await Promise.race([stopped, lost]);
+  if (pushedKind('stop')(first)) {
+    tellCommit(stage, 'silent', first);
+    narrator.say('Kubernetes still calls it Ready, so that its pods may be alive: they are told to stop, and nothing starts elsewhere before it is proved that they did.');
+  }
   const verdict = (await lost).planned.transitions.find((t) => t.verdict === 'lost');
   if (verdict !== undefined) narrator.say(`Verdict: ${sentence(verdict.reason, verdict.evidence)}.`);
   const report = await moved;

@@ -22,6 +22,8 @@ const execute = promisify(execFile);
 export interface DemoKubernetes {
   /** With the rights of the program's own ServiceAccount, and no others. */
   readonly kubeconfig: string;
+  /** With all rights: for people who look around. */
+  readonly adminKubeconfig: string;
   /** What runs where, as the API server shows it, until `signal` is aborted. */
   readonly follow: (signal: AbortSignal, onPods: (pods: readonly DesiredPod[]) => void) => Promise<void>;
   /** The kubelet of a node falls silent, or is there again. */
@@ -55,7 +57,7 @@ export async function startDemoKubernetes(options: DemoKubernetesOptions): Promi
   try {
     await install(server, found.programs, options);
     const kubeconfig = await ownKubeconfig(server, join(folder, 'own.kubeconfig'));
-    return { kubeconfig, follow: (signal, onPods) => follow(options, server.kubeconfig, signal, onPods), setKubelet: (node, alive) => setKubelet(server, node, alive), stop: server.stop };
+    return { kubeconfig, adminKubeconfig: server.kubeconfig, follow: (signal, onPods) => follow(options, server.kubeconfig, signal, onPods), setKubelet: (node, alive) => setKubelet(server, node, alive), stop: server.stop };
   } catch (error) {
     await server.stop();
     throw error;
