@@ -6,7 +6,9 @@ import type { KubeClient } from '../platform/kube/client.ts';
 
 /** Why pods of the managed pool have no node, in the words of what should give them one. */
 
-const conditions = z.array(z.object({ type: z.string(), status: z.string(), reason: z.string().optional(), message: z.string().optional() })).optional();
+const condition = z.object({ type: z.string(), status: z.string(), reason: z.string().optional(), message: z.string().optional() });
+const conditions = z.array(condition).optional();
+type Condition = z.output<typeof condition>;
 const quantities = z.record(z.string(), z.union([z.string(), z.number()])).optional();
 const metadata = z.object({ name: z.string(), labels: z.record(z.string(), z.string()).optional() });
 const nodePoolSchema = z.object({
@@ -46,6 +48,8 @@ export interface Waiting {
 
 /** Nodes of the managed pool are labelled so, and its pods select them by it. */
 const poolLabel = { key: 'workload-type', value: 'application' } as const;
+/** Whether the nodes that it launched lately became Nodes. */
+const registration = 'NodeRegistrationHealthy';
 /** Enough for a person. */
 const longestText = 200;
 const mostClaims = 5;
@@ -80,15 +84,24 @@ function servesPool({ spec: { template } }: NodePool): boolean {
 }
 
 function poolWords({ metadata: { name }, spec: { limits = {} }, status }: NodePool, { requests }: Waiting): readonly string[] {
-  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
-  const notReady = ready === undefined || ready.status === 'True' ? [] : [`NodePool ${name} is not ready${said(ready)}`];
+  const conditions = status?.conditions ?? [];
   const reached = Object.entries(limits).flatMap(([resource, limit]) => {
     const used = status?.resources?.[resource] ?? 0;
     const asked = requests.get(resource) ?? 0;
     if (quantity(String(used)) + asked <= quantity(String(limit)) && quantity(String(used)) < quantity(String(limit))) return [];
     return [`NodePool ${name}: limit ${resource} ${String(limit)} reached (${String(used)} in use)`];
   });
-  return [...notReady, ...reached.sort(byText)];
+  // Not a part of Ready: it goes on to launch nodes, and pays for them.
+  const unregistered = conditions.filter(({ type, status: value }) => type === registration && value === 'False').map((condition) => `NodePool ${name}: its nodes fail to join the cluster${said(condition)}`);
+  return [...notReadyWords(name, conditions), ...unregistered, ...reached.sort(byText)];
+}
+
+/** In the words of what it waits for: of itself it only says which those are. */
+function notReadyWords(name: string, conditions: readonly Condition[]): readonly string[] {
+  const ready = conditions.find(({ type }) => type === 'Ready');
+  if (ready === undefined || ready.status === 'True') return [];
+  const causes = conditions.filter(({ type, status }) => type !== 'Ready' && type !== registration && status !== 'True').sort((a, b) => byText(a.type, b.type));
+  return (causes.length === 0 ? [ready] : causes).map((condition) => `NodePool ${name} is not ready${said(condition, condition === ready ? '' : condition.type)}`);
 }
 
 /** In the order in which a node comes. */
@@ -102,10 +115,10 @@ function claimWords({ metadata: { name }, status }: NodeClaim): readonly string[
   return [`NodeClaim ${name} is not ${word} yet${said(found(type))}`];
 }
 
-function said(condition: { readonly reason?: string | undefined; readonly message?: string | undefined } | undefined): string {
+function said(condition: Pick<Condition, 'reason' | 'message'> | undefined, type = ''): string {
   const { reason = '', message = '' } = condition ?? {};
-  // Its controller repeats a reason that says nothing more.
-  const words = [reason, message].filter((text, i, all) => text !== '' && all.indexOf(text) === i).join(': ');
+  // Its controller repeats what has nothing more to say: a condition's type as its reason, a reason as its message.
+  const words = [type, reason, message].filter((text, i, all) => text !== '' && all.indexOf(text) === i).join(': ');
   return words === '' ? '' : `: ${words.slice(0, longestText)}`;
 }
 

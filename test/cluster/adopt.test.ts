@@ -1,19 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { aftermath } from '../../src/cli/aftermath.ts';
 import { operatorContext } from '../../src/cli/operator-context.ts';
 import type { NodeName } from '../../src/model/ids.ts';
-import { seconds } from '../../src/model/time.ts';
-import type { Cluster } from '../../src/observe/cluster.ts';
 import { adopt, adoptBack, adoptStart, type AdoptReport } from '../../src/operator/adopt.ts';
 import { runOperation, type Operation } from '../../src/operator/operation.ts';
-import { createAccess } from '../../src/platform/kube/access.ts';
-import { createKubeClient } from '../../src/platform/kube/client.ts';
-import { createKubeWriter } from '../../src/platform/kube/write.ts';
-import { addNode, installAccess, ownKubeconfig, podsOf, setKubelet, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
-import { testDatabase } from '../support/postgres.ts';
-import { temporaryFolder } from '../support/temp.ts';
+import { openClusterFleet, podsOf, setKubelet, startOwnControlPlane, type ClusterFleet, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -21,77 +11,43 @@ const ids = ['c1', 'c2', 'c3'].map((end) => `00000000-0000-4000-8000-0000000000$
 const deployments = '/apis/apps/v1/namespaces/dory-system/deployments';
 
 describe.skipIf(typeof programs === 'string')('a cutover from the system that ran here before, and back', () => {
-  let server: ControlPlane;
-  let kubeconfig: string;
-  let cluster: Cluster;
-  let fleet: TestFleet;
-  let once: () => Promise<void>;
-  const closes: (() => Promise<unknown>)[] = [];
+  let server: OwnControlPlane;
+  let fleet: ClusterFleet;
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    await installAccess(server);
-    kubeconfig = await ownKubeconfig(server);
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
-    await addNode(server, 'system-1', { role: 'system' });
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
+    server = await startOwnControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'], nodes: { 'pool-1': { 'workload-type': 'application' }, 'system-1': { role: 'system' } } });
   });
   afterAll(() => server.stop());
 
   beforeEach(async () => {
-    closes.push(emptyCluster);
-    const database = await testDatabase();
-    closes.push(() => database.close());
-    const folder = await temporaryFolder();
-    closes.push(() => folder.remove());
+    fleet = await openClusterFleet(server, { flags: { 'failover-fence-bound': '1s' } });
     await server.send('POST', deployments, oldDeployment(1));
     await Promise.all(ids.map((id, i) => server.send('POST', '/api/v1/namespaces/default/pods', barePod(id, i === 2 ? 'pool-1' : 'edge-1'))));
     await until(async () => (await podsOf(server)).filter((pod) => pod.endsWith('Running')).length === 3, 'the other system runs');
-    cluster = watchedCluster(kubeconfig);
-    closes.push(() => cluster.close());
-    cluster.start();
-    expect(await cluster.synced(seconds(10))).toBe(true);
-    await seedSmallFleet(database.pool);
-    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags: { 'failover-fence-bound': '1s' } });
-    closes.push(() => fleet.close());
-    const access = createAccess({ kind: 'file', path: kubeconfig });
-    closes.push(() => {
-      access.close();
-      return Promise.resolve();
-    });
-    once = aftermath(fleet.runtime, { cluster, assertLeading: () => Promise.resolve(), calls: { client: createKubeClient(access), writer: createKubeWriter(access) } });
-    await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as NodeName)?.ready === 'true'), 'both nodes are ready');
+    await until(() => fleet.cluster.bare()?.size === 3, 'its pods are seen');
   });
-  afterEach(async () => {
-    for (const close of closes.splice(0).reverse()) await close();
-  });
+  afterEach(() => fleet.close());
 
-  const emptyCluster = async (): Promise<void> => {
-    await server.kubectl('delete', 'deployment,statefulset,pod', '--all-namespaces', '-l', 'managed-by=dory-orchestrator', '--force', '--grace-period=0');
-    await server.kubectl('delete', 'deployment', '-n', 'dory-system', 'dory-orchestrator', '--ignore-not-found');
-    await until(async () => (await podsOf(server)).length === 0, 'nothing is left');
-  };
   const oldDeployment = (replicas: number): unknown => ({
     metadata: { name: 'dory-orchestrator', labels: { app: 'dory-orchestrator' } },
     spec: { replicas, selector: { matchLabels: { app: 'dory-orchestrator' } }, template: { metadata: { labels: { app: 'dory-orchestrator' } }, spec: { nodeSelector: { role: 'system' }, containers: [{ name: 'orchestrator', image: 'example.com/old' }] } } },
   });
   const barePod = (id: string, nodeName: string): unknown => ({ metadata: { name: `camera-${id.slice(-2)}`, labels: { 'managed-by': 'dory-orchestrator', 'processor-id': id } }, spec: { nodeName, containers: [{ name: 'main', image: 'example.com/camera' }] } });
-  const ask = (operation: Operation, input: unknown = {}): Promise<unknown> => runOperation(operatorContext({ ...fleet.runtime, kubernetes: { kind: 'file', path: kubeconfig } }, null, cluster), operation, input, { name: 'ada' });
+  const ask = (operation: Operation, input: unknown = {}): Promise<unknown> => runOperation(operatorContext(fleet.runtime, null, fleet.cluster), operation, input, { name: 'ada' });
   const report = async (): Promise<AdoptReport> => (await ask(adopt)) as AdoptReport;
   const found = async (): Promise<string> => Object.entries((await report()).counts).filter(([, count]) => count > 0).map(([state, count]) => `${String(count)} ${state}`).join();
   const stopOther = async (): Promise<void> => {
     await server.kubectl('scale', 'deployment', '-n', 'dory-system', 'dory-orchestrator', '--replicas=0');
     await until(async () => (await report()).running === null, 'the other system has stopped');
   };
-  const sync = (): Promise<void> => syncProcessors(server, (...args) => fleet.git(...args));
   /** What the program does, in turns, until it is so. No processor may ever have two pods. */
   const work = async (isDone: () => Promise<boolean>, what: string): Promise<void> => {
     await until(async () => {
       await fleet.beat('edge-1', 'edge-2');
-      await once();
+      await fleet.aftermath();
       await fleet.once();
-      await sync();
+      await fleet.sync();
       const pods = (await podsOf(server)).map((pod) => pod.slice(0, 2));
       expect(new Set(pods).size).toBe(pods.length);
       return isDone();
@@ -115,7 +71,7 @@ describe.skipIf(typeof programs === 'string')('a cutover from the system that ra
     // Somebody starts the other one again: nothing further is taken.
     await ask(adoptStart, { reason: 'the rest' });
     await server.kubectl('scale', 'deployment', '-n', 'dory-system', 'dory-orchestrator', '--replicas=1');
-    await once();
+    await fleet.aftermath();
     expect(await found()).toBe('2 asked');
     await stopOther();
     await work(async () => (await report()).taken === 3, 'all are ours');
@@ -126,22 +82,44 @@ describe.skipIf(typeof programs === 'string')('a cutover from the system that ra
     expect((await fleet.once()).planned.holds.map(({ reason }) => reason)).toEqual(['handed-back', 'handed-back', 'handed-back']);
     // The other system starts its pods, and is taken over from once more.
     await Promise.all(ids.map((id) => server.send('POST', '/api/v1/namespaces/default/pods', barePod(id, 'edge-2'))));
-    await until(() => cluster.bare()?.size === 3, 'its pods are seen');
+    await until(() => fleet.cluster.bare()?.size === 3, 'its pods are seen');
     expect((await fleet.once()).planned.changes).toEqual([]);
     await ask(adoptStart, { reason: 'again' });
     await work(() => podsAre(ours), 'all are ours again');
+  });
+
+  test('is refused while a pod of the other system is left, its Deployment being scaled to 0, or deleted', async () => {
+    const system = ['-n', 'dory-system', '-l', 'app=dory-orchestrator'];
+    const hold = async (finalizers: readonly string[] | null): Promise<void> => {
+      const name = (await server.kubectl('get', 'pods', ...system, '-o', 'name')).trim().replace('pod/', '');
+      await server.send('PATCH', `/api/v1/namespaces/dory-system/pods/${name}`, { metadata: { finalizers } });
+    };
+    const refused = async (): Promise<void> => {
+      expect((await report()).running).toMatchObject({ replicas: 0, pods: [expect.stringMatching('^dory-orchestrator-') as string] });
+      await expect(ask(adoptStart, { reason: 'cutover' })).rejects.toMatchObject({ code: 'conflict' });
+    };
+    await until(async () => (await report()).running?.pods.length === 1, 'its pod is there');
+    await hold(['dory.example.com/held']);
+    await server.kubectl('scale', 'deployment', '-n', 'dory-system', 'dory-orchestrator', '--replicas=0');
+    await until(async () => (await server.kubectl('get', 'pods', ...system, '-o', 'jsonpath={.items[*].metadata.deletionTimestamp}')) !== '', 'its pod is ending');
+    await refused();
+    await server.kubectl('delete', 'deployment', '-n', 'dory-system', 'dory-orchestrator', '--cascade=orphan');
+    await refused();
+    await hold(null);
+    await until(async () => (await report()).running === null, 'its pod is gone');
+    expect(await ask(adoptStart, { reason: 'cutover' })).toMatchObject({ processors: null });
   });
 
   test('a pod whose node is silent waits; killed in the middle, it goes on; what belongs to no row is left alone', async () => {
     await stopOther();
     await server.send('POST', '/api/v1/namespaces/default/pods', barePod('00000000-0000-4000-8000-00000000dead', 'edge-2'));
     await setKubelet(server, 'edge-1', false);
-    await until(() => cluster.freshest('edge-1' as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
+    await until(() => fleet.cluster.freshest('edge-1' as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
     await ask(adoptStart, { reason: 'cutover' });
-    await once();
+    await fleet.aftermath();
     expect(await found()).toMatch(/^1 (?:ending|starting),2 unreachable,1 unknown$/);
     await setKubelet(server, 'edge-1', true);
-    await until(() => cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
+    await until(() => fleet.cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
     // As a process leaves it that is killed between its row and its request.
     await fleet.pool.query(
       `insert into dory.adoptions (pod_uid, processor_id, namespace, pod) select $1, $2, 'default', 'camera-c1'`,

@@ -1,12 +1,7 @@
-import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { CycleReport } from '../../src/cycle.ts';
-import type { Cluster } from '../../src/observe/cluster.ts';
-import { seconds } from '../../src/model/time.ts';
-import { addNode, installAccess, ownKubeconfig, podsOf, setKubelet, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
-import { testDatabase } from '../support/postgres.ts';
-import { temporaryFolder } from '../support/temp.ts';
+import type { NodeName } from '../../src/model/ids.ts';
+import { openClusterFleet, setKubelet, startOwnControlPlane, type ClusterFleet, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -15,54 +10,25 @@ const flags = { 'heartbeats-interval': '2s', 'failover-stability-window': '0s', 
 /** Far beyond it. */
 const long = 90_000;
 
-describe.skipIf(typeof programs === 'string')('failover seen through on a real control plane', () => {
-  let server: ControlPlane;
-  let cluster: Cluster;
-  let fleet: TestFleet;
-  /** What was opened, the last first to be closed, also where a later part could not be. */
-  const closes: (() => Promise<unknown>)[] = [];
+/** With `ssa` our own loop brings commits to the cluster; with `argocd` somebody does as Argo CD, whose manager applies and prunes. */
+describe.skipIf(typeof programs === 'string').each(['ssa', 'argocd'] as const)('failover seen through on real pods, with our own rights: apply: %s', (apply) => {
+  let server: OwnControlPlane;
+  let fleet: ClusterFleet;
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    await installAccess(server);
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+    server = await startOwnControlPlane({ programs, apply, with: ['controllers', 'scheduler', 'nodes'], nodes: { 'pool-1': { 'workload-type': 'application' } } });
   });
   afterAll(() => server.stop());
 
   beforeEach(async () => {
-    closes.push(emptyCluster);
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
-    const database = await testDatabase();
-    closes.push(() => database.close());
-    const folder = await temporaryFolder();
-    closes.push(() => folder.remove());
-    cluster = watchedCluster(await ownKubeconfig(server));
-    closes.push(() => cluster.close());
-    cluster.start();
-    expect(await cluster.synced(seconds(10))).toBe(true);
-    await seedSmallFleet(database.pool);
-    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags });
-    closes.push(() => fleet.close());
-    await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as never)?.ready === 'true'), 'both nodes are ready');
+    fleet = await openClusterFleet(server, { apply, flags });
     await fleet.once();
-    await sync();
-    await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.sync();
+    await fleet.podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
   });
-  afterEach(async () => {
-    for (const close of closes.splice(0).reverse()) await close();
-  });
+  afterEach(() => fleet.close());
 
-  const emptyCluster = async (): Promise<void> => {
-    for (const kind of ['apps/v1/namespaces/default/statefulsets', 'v1/namespaces/default/pods']) {
-      await server.send('DELETE', `/${kind.startsWith('v1') ? 'api' : 'apis'}/${kind}?labelSelector=managed-by%3Ddory-orchestrator&gracePeriodSeconds=0&propagationPolicy=Background`);
-    }
-    await server.send('DELETE', '/api/v1/nodes?labelSelector=node-type%3Dedge');
-    await podsAre([]);
-  };
-
-  const sync = (): Promise<void> => syncProcessors(server, (...args) => fleet.git(...args));
-  const podsAre = (expected: readonly string[]): Promise<void> => until(async () => (await podsOf(server)).join() === expected.join(), `the pods are ${expected.join(', ')}`);
   const changesOf = ({ planned }: CycleReport): readonly string[] => planned.changes.map(({ kind, processorId, reason }) => `${kind} ${processorId.slice(-2)} ${reason}`);
   const verdictOf = ({ planned }: CycleReport, end: string) => planned.verdicts.find((node) => node.nodeId.endsWith(end));
   /** Cycles, while the other node beats, until one changes something. */
@@ -76,31 +42,34 @@ describe.skipIf(typeof programs === 'string')('failover seen through on a real c
     return seen;
   };
 
-  test('cut off from the cluster while its agents beat, a node is not taken for dead', async () => {
+  /** Whoever applies. */
+  const once = test.runIf(apply === 'ssa');
+
+  once('cut off from the cluster while its agents beat, a node is not taken for dead', async () => {
     await setKubelet(server, 'edge-1', false);
-    await until(() => cluster.freshest('edge-1' as never)?.ready === 'unknown', 'Kubernetes missed its lease');
+    await until(() => fleet.cluster.freshest('edge-1' as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
     await fleet.beat('edge-1', 'edge-2');
     expect(verdictOf(await fleet.once(), 'e1')?.verdict).toBe('detached');
   });
 
   test('both signals gone: moved in one commit, and home again in two', async () => {
     await setKubelet(server, 'edge-1', false);
-    await until(() => cluster.freshest('edge-1' as never)?.ready === 'unknown', 'Kubernetes missed its lease');
+    await until(() => fleet.cluster.freshest('edge-1' as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
     await fleet.age(long, 'edge-1');
     expect(await nextChanges()).toEqual(['move c1 node-dead', 'move c2 node-dead']);
-    await sync();
+    await fleet.sync();
     // What the dead node had can't be deleted by a kubelet that is gone, and holds up nobody.
-    await podsAre(['c1 1 edge-1 Terminating', 'c1 2 pool-1 Running', 'c2 1 edge-1 Terminating', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.podsAre(['c1 1 edge-1 Terminating', 'c1 2 pool-1 Running', 'c2 1 edge-1 Terminating', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
 
     await setKubelet(server, 'edge-1', true);
-    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
     expect(await nextChanges(['edge-1'])).toEqual(['stop c1 node-recovered', 'stop c2 node-recovered']);
-    await sync();
-    await podsAre(['c3 1 pool-1 Running']);
+    await fleet.sync();
+    await fleet.podsAre(['c3 1 pool-1 Running']);
     const home = await nextChanges(['edge-1']);
     expect(home).toEqual(['move c1 node-recovered', 'move c2 node-recovered']);
-    await sync();
-    await podsAre(['c1 3 edge-1 Running', 'c2 3 edge-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.sync();
+    await fleet.podsAre(['c1 3 edge-1 Running', 'c2 3 edge-1 Running', 'c3 1 pool-1 Running']);
     await fleet.beat('edge-1', 'edge-2');
     expect(changesOf(await fleet.once())).toEqual([]);
     expect((await fleet.git('log', '--format=%s', 'main')).trim().split('\n')).toHaveLength(4);
@@ -112,18 +81,18 @@ describe.skipIf(typeof programs === 'string')('failover seen through on a real c
     // Committed, and not yet in the cluster: the old pods run, so nothing starts elsewhere.
     await fleet.beat('edge-2');
     expect(changesOf(await fleet.once())).toEqual([]);
-    await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
-    await sync();
-    await podsAre(['c3 1 pool-1 Running']);
+    await fleet.podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.sync();
+    await fleet.podsAre(['c3 1 pool-1 Running']);
     const moved = [...(await nextChanges())];
     // One may be seen to be gone before the other.
     if (moved.length === 1) moved.push(...(await nextChanges()));
     expect(moved.sort()).toEqual(['move c1 node-silent', 'move c2 node-silent']);
-    await sync();
-    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.sync();
+    await fleet.podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
   });
 
-  test('while the cluster gives no news, nothing moves', async () => {
+  once('while the cluster gives no news, nothing moves', async () => {
     await server.stopServer();
     await fleet.age(long, 'edge-1');
     await until(async () => {

@@ -6,8 +6,7 @@ import { whyNoNode } from '../../src/apply/karpenter.ts';
 import { packageRoot } from '../../src/platform/package-root.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient, type KubeClient } from '../../src/platform/kube/client.ts';
-import { installAccess, ownKubeconfig } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -15,14 +14,13 @@ const id = '00000000-0000-4000-8000-0000000000c3';
 const condition = (type: string, status: string, reason: string, message: string) => ({ type, status, reason, message, lastTransitionTime: '2026-01-01T00:00:00Z' });
 
 describe.skipIf(typeof programs === 'string')("Karpenter's real definitions, with the rights of our own ServiceAccount", () => {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   let client: KubeClient;
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers'] });
-    await installAccess(server);
-    client = createKubeClient(createAccess({ kind: 'file', path: await ownKubeconfig(server) }));
+    server = await startOwnControlPlane({ programs, with: ['controllers'] });
+    client = createKubeClient(createAccess({ kind: 'file', path: server.own }));
   });
   afterAll(async () => {
     client.close();
@@ -57,7 +55,9 @@ describe.skipIf(typeof programs === 'string')("Karpenter's real definitions, wit
     expect(await why(id)).toEqual(['NodePool dory-app-pool: limit cpu 100 reached (100 in use)']);
     expect(await why('00000000-0000-4000-8000-0000000000c1')).toEqual([]);
 
-    await server.send('PATCH', `${pool}/status`, { status: { resources: { cpu: '8' } } });
+    await server.send('PATCH', `${pool}/status`, { status: { resources: { cpu: '8' }, conditions: [condition('NodeClassReady', 'False', 'SubnetsReady', 'no subnet matches'), condition('Ready', 'False', 'UnhealthyDependents', 'NodeClassReady=False')] } });
+    expect(await why()).toEqual(['NodePool dory-app-pool is not ready: NodeClassReady: SubnetsReady: no subnet matches']);
+    await server.send('PATCH', `${pool}/status`, { status: { conditions: [condition('Ready', 'True', 'Ready', '')] } });
     const { spec } = (await server.send('GET', pool)) as { spec: { template: { spec: Record<string, unknown> } } };
     const claim = { apiVersion: 'karpenter.sh/v1', kind: 'NodeClaim', metadata: { name: 'dory-app-pool-x7', labels: { 'karpenter.sh/nodepool': 'dory-app-pool' } }, spec: spec.template.spec };
     await server.send('POST', '/apis/karpenter.sh/v1/nodeclaims', claim);

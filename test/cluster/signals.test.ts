@@ -2,8 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from '
 import type { Epoch, NodeName, ProcessorId, RevisionId } from '../../src/model/ids.ts';
 import { instant, seconds } from '../../src/model/time.ts';
 import type { Cluster } from '../../src/observe/cluster.ts';
-import { addNode, installAccess, ownKubeconfig, setKubelet, watchedCluster } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { addNode, setKubelet, startOwnControlPlane, watchedCluster, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -12,16 +11,12 @@ const processor = '00000000-0000-4000-8000-0000000000c1' as ProcessorId;
 const stopRevision = 7 as RevisionId;
 
 describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the rights of our own ServiceAccount', () => {
-  let server: ControlPlane;
-  let kubeconfig: string;
+  let server: OwnControlPlane;
   const open: Cluster[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    await installAccess(server);
-    kubeconfig = await ownKubeconfig(server);
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+    server = await startOwnControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'], nodes: { 'pool-1': { 'workload-type': 'application' } } });
   });
   afterAll(() => server.stop());
   afterEach(async () => {
@@ -29,7 +24,7 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
   });
 
   const watch = async (on: Parameters<typeof watchedCluster>[1] = {}): Promise<Cluster> => {
-    const cluster = watchedCluster(kubeconfig, on);
+    const cluster = watchedCluster(server.own, on);
     open.push(cluster);
     cluster.start();
     expect(await cluster.synced(seconds(10))).toBe(true);
@@ -150,7 +145,7 @@ describe.skipIf(typeof programs === 'string')('what Kubernetes says, with the ri
       const can = (): Promise<boolean> => server.kubectl('auth', 'can-i', 'list', resource, '--as', 'system:serviceaccount:dory-system:dory-orchestrator', '-A').then(() => true, () => false);
       await until(async () => !(await can()), 'the rule is gone');
       const health: boolean[] = [];
-      const cluster = watchedCluster(kubeconfig, { health: (healthy) => health.push(healthy) });
+      const cluster = watchedCluster(server.own, { health: (healthy) => health.push(healthy) });
       open.push(cluster);
       cluster.start();
       await until(() => health.length > 0, 'the refusal was told');

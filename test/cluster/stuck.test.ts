@@ -1,19 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { aftermath } from '../../src/cli/aftermath.ts';
 import { operatorContext } from '../../src/cli/operator-context.ts';
 import type { NodeName } from '../../src/model/ids.ts';
-import { seconds } from '../../src/model/time.ts';
-import type { Cluster } from '../../src/observe/cluster.ts';
 import { runOperation } from '../../src/operator/operation.ts';
 import { nodePowerOffConfirmed } from '../../src/operator/power-off.ts';
-import { createAccess } from '../../src/platform/kube/access.ts';
-import { createKubeClient } from '../../src/platform/kube/client.ts';
-import { createKubeWriter } from '../../src/platform/kube/write.ts';
-import { addNode, installAccess, ownKubeconfig, podsOf, setKubelet, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
-import { testDatabase } from '../support/postgres.ts';
-import { temporaryFolder } from '../support/temp.ts';
+import { openClusterFleet, podsOf, setKubelet, startOwnControlPlane, type ClusterFleet, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -22,65 +12,28 @@ const long = 90_000;
 const finalizer = 'dory.example.com/held';
 
 describe.skipIf(typeof programs === 'string')('what a move leaves behind, with the rights of our own ServiceAccount', () => {
-  let server: ControlPlane;
-  let kubeconfig: string;
-  let cluster: Cluster;
-  let fleet: TestFleet;
-  let once: () => Promise<void>;
-  const closes: (() => Promise<unknown>)[] = [];
+  let server: OwnControlPlane;
+  let fleet: ClusterFleet;
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    await installAccess(server);
-    kubeconfig = await ownKubeconfig(server);
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+    server = await startOwnControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'], nodes: { 'pool-1': { 'workload-type': 'application' } } });
   });
   afterAll(() => server.stop());
 
   beforeEach(async () => {
-    closes.push(emptyCluster);
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
-    const database = await testDatabase();
-    closes.push(() => database.close());
-    const folder = await temporaryFolder();
-    closes.push(() => folder.remove());
-    cluster = watchedCluster(kubeconfig);
-    closes.push(() => cluster.close());
-    cluster.start();
-    expect(await cluster.synced(seconds(10))).toBe(true);
-    await seedSmallFleet(database.pool);
-    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, flags });
-    closes.push(() => fleet.close());
-    const access = createAccess({ kind: 'file', path: kubeconfig });
-    closes.push(() => {
-      access.close();
-      return Promise.resolve();
-    });
-    once = aftermath(fleet.runtime, { cluster, assertLeading: () => Promise.resolve(), calls: { client: createKubeClient(access), writer: createKubeWriter(access) } });
-    await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as NodeName)?.ready === 'true'), 'both nodes are ready');
+    fleet = await openClusterFleet(server, { flags });
     await fleet.once();
-    await sync();
-    await podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.sync();
+    await fleet.podsAre(['c1 1 edge-1 Running', 'c2 1 edge-1 Running', 'c3 1 pool-1 Running']);
   });
-  afterEach(async () => {
-    for (const close of closes.splice(0).reverse()) await close();
-  });
+  afterEach(() => fleet.close());
 
-  const emptyCluster = async (): Promise<void> => {
-    for (const kind of ['apps/v1/namespaces/default/statefulsets', 'v1/namespaces/default/pods']) {
-      await server.send('DELETE', `/${kind.startsWith('v1') ? 'api' : 'apis'}/${kind}?labelSelector=managed-by%3Ddory-orchestrator&gracePeriodSeconds=0&propagationPolicy=Background`);
-    }
-    await server.send('DELETE', '/api/v1/nodes?labelSelector=node-type%3Dedge');
-    await podsAre([]);
-  };
-  const sync = (): Promise<void> => syncProcessors(server, (...args) => fleet.git(...args));
-  const podsAre = (expected: readonly string[]): Promise<void> => until(async () => (await podsOf(server)).join() === expected.join(), `the pods are ${expected.join(', ')}`);
   const kinds = async (): Promise<readonly string[]> =>
     (await fleet.pool.query<{ told: string }>(`select kind || coalesce(' ' || (evidence ->> 'forced'), '') as told from dory.events where kind like 'leftover-%' order by 1`)).rows.map(({ told }) => told);
   const cutOff = async (name: string): Promise<void> => {
     await setKubelet(server, name, false);
-    await until(() => cluster.freshest(name as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
+    await until(() => fleet.cluster.freshest(name as NodeName)?.ready === 'unknown', 'Kubernetes missed its lease');
   };
   /** `edge-1` dies, and its two processors move to the pool. */
   const failover = async (): Promise<void> => {
@@ -96,24 +49,24 @@ describe.skipIf(typeof programs === 'string')('what a move leaves behind, with t
     return names.split('\n').find((name) => name.endsWith(`-e${String(epoch)}`)) ?? '';
   };
   const c1 = '00000000-0000-4000-8000-0000000000c1';
-  const orphansAre = (count: number): Promise<void> => until(() => cluster.orphans()?.length === count, `${String(count)} pods are wanted by nobody`);
+  const orphansAre = (count: number): Promise<void> => until(() => fleet.cluster.orphans()?.length === count, `${String(count)} pods are wanted by nobody`);
 
   test('on a node that is lost: forced, once, and only when the move is committed and has its fence', async () => {
     await failover();
     // Until it is synced, the old StatefulSets want their pods, and would start them anew.
-    await once();
+    await fleet.aftermath();
     expect(await kinds()).toEqual([]);
-    await sync();
+    await fleet.sync();
     await orphansAre(2);
     await fleet.pool.query(`update dory.changes set evidence = evidence - 'unfenced' - 'fence'`);
-    await once();
+    await fleet.aftermath();
     expect(await kinds()).toEqual([]);
     await fleet.pool.query(`update dory.changes set evidence = evidence || '{"unfenced": true}'; update dory.revisions set committed_at = null`);
-    await once();
+    await fleet.aftermath();
     expect(await podsOf(server)).toContain('c1 1 edge-1 Terminating');
     await fleet.pool.query('update dory.revisions set committed_at = now()');
-    await once();
-    await podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
+    await fleet.aftermath();
+    await fleet.podsAre(['c1 2 pool-1 Running', 'c2 2 pool-1 Running', 'c3 1 pool-1 Running']);
     expect(await kinds()).toEqual(['leftover-removed true', 'leftover-removed true']);
     await orphansAre(0);
   });
@@ -123,16 +76,16 @@ describe.skipIf(typeof programs === 'string')('what a move leaves behind, with t
     await server.kubectl('delete', await setOf(c1, 1), '--cascade=orphan');
     // The pool has no room for the successor yet.
     await server.kubectl('cordon', 'pool-1');
-    await sync();
+    await fleet.sync();
     await setKubelet(server, 'edge-1', true);
-    await until(() => cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
+    await until(() => fleet.cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
     await orphansAre(1);
-    await once();
+    await fleet.aftermath();
     expect((await podsOf(server)).filter((pod) => pod.startsWith('c1'))).toEqual(['c1 1 edge-1 Running', 'c1 2 - Pending']);
     await server.kubectl('uncordon', 'pool-1');
     await until(async () => (await podsOf(server)).includes('c1 2 pool-1 Running'), 'the successor runs');
     await until(async () => {
-      await once();
+      await fleet.aftermath();
       return !(await podsOf(server)).some((pod) => pod.startsWith('c1 1'));
     }, 'the leftover has ended');
     expect(await kinds()).toEqual(['leftover-removed false']);
@@ -142,13 +95,13 @@ describe.skipIf(typeof programs === 'string')('what a move leaves behind, with t
     await failover();
     const pod = `${(await setOf(c1, 1)).split('/')[1] ?? ''}-0`;
     await server.send('PATCH', `/api/v1/namespaces/default/pods/${pod}`, { metadata: { finalizers: [finalizer] } });
-    await sync();
+    await fleet.sync();
     await setKubelet(server, 'edge-1', true);
     await until(async () => {
-      await once();
+      await fleet.aftermath();
       return (await kinds()).includes('leftover-overdue');
     }, 'it is told');
-    await once();
+    await fleet.aftermath();
     expect(await kinds()).toEqual(['leftover-overdue']);
     expect(await podsOf(server)).toContain('c1 1 edge-1 Terminating');
     await server.send('PATCH', `/api/v1/namespaces/default/pods/${pod}`, { metadata: { finalizers: null } });
@@ -156,7 +109,7 @@ describe.skipIf(typeof programs === 'string')('what a move leaves behind, with t
 
   test('power-off confirmed by a person: a fence for its processors, and a taint until its kubelet answers again', async () => {
     await fleet.pool.query(`insert into dory.policies (match, unfenced, set_by) values ('template/camera', 'hold', 'ada')`);
-    const confirm = (): Promise<unknown> => runOperation(operatorContext(fleet.runtime, null, cluster), nodePowerOffConfirmed, { node: 'edge-1', reason: 'the fuse is out' }, { name: 'ada' });
+    const confirm = (): Promise<unknown> => runOperation(operatorContext(fleet.runtime, null, fleet.cluster), nodePowerOffConfirmed, { node: 'edge-1', reason: 'the fuse is out' }, { name: 'ada' });
     await expect(confirm()).rejects.toMatchObject({ code: 'conflict' });
     await cutOff('edge-1');
     await fleet.age(long, 'edge-1');
@@ -168,14 +121,14 @@ describe.skipIf(typeof programs === 'string')('what a move leaves behind, with t
     await fleet.beat('edge-2');
     expect((await fleet.once()).planned.changes.map(({ kind, evidence }) => `${kind} ${String(evidence['fence'])}`)).toEqual(['move fence-confirmed', 'move fence-confirmed']);
     const taints = async (): Promise<string> => JSON.stringify(((await server.send('GET', '/api/v1/nodes/edge-1')) as { spec: { taints?: unknown } }).spec.taints ?? []);
-    await once();
+    await fleet.aftermath();
     expect(await taints()).toContain('"node.kubernetes.io/out-of-service"');
     // Kubernetes deletes its pods on account of the taint, whatever is synced; ours would not, for their StatefulSets want them.
     await until(async () => !(await podsOf(server)).some((pod) => pod.endsWith('Running') && pod.includes('edge-1')), 'Kubernetes deleted its pods');
     await setKubelet(server, 'edge-1', true);
-    await until(() => cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
+    await until(() => fleet.cluster.freshest('edge-1' as NodeName)?.ready === 'true', 'it is back');
     await until(async () => {
-      await once();
+      await fleet.aftermath();
       return (await fleet.pool.query('select from dory.power_offs')).rowCount === 0;
     }, 'its word is over');
     expect(await taints()).not.toContain('out-of-service');

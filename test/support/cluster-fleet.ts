@@ -1,32 +1,72 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { defaultSystemProps, systemFiles, type SystemProps } from '../../charts-ts/system/index.ts';
-import { ownKubeconfig as writeOwnKubeconfig } from '../../src/cli/demo/kubernetes.ts';
+import { expect } from 'vitest';
+import { defaultSystemProps, systemFiles, systemProps, type SystemProps } from '../../charts-ts/system/index.ts';
+import { aftermath } from '../../src/cli/aftermath.ts';
+import { openApplier } from '../../src/cli/applier.ts';
+import type { ControlPlanePrograms } from '../../src/cli/demo/control-plane-programs.ts';
+import type { ControlPlaneOptions } from '../../src/cli/demo/control-plane.ts';
+import { addNode, ownKubeconfig as writeOwnKubeconfig } from '../../src/cli/demo/kubernetes.ts';
+import type { NodeName } from '../../src/model/ids.ts';
 import { createCluster, type Cluster } from '../../src/observe/cluster.ts';
 import { seconds, type Millis } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient } from '../../src/platform/kube/client.ts';
+import { createKubeWriter } from '../../src/platform/kube/write.ts';
 import { silentLog } from '../../src/platform/log.ts';
+import { createMetrics, type Metrics } from '../../src/platform/metrics.ts';
 import { systemRandom } from '../../src/platform/random.ts';
-import type { ControlPlane } from './control-plane.ts';
+import { startControlPlane, type ControlPlane } from './control-plane.ts';
+import { seedSmallFleet, testFleet, type TestFleet, type TestFleetOptions } from './fleet.ts';
+import { testDatabase } from './postgres.ts';
+import { temporaryFolder } from './temp.ts';
+import { until } from './until.ts';
 
 export { addNode, setKubelet } from '../../src/cli/demo/kubernetes.ts';
 
-/** Our own manifests of access, as an installation has them. */
-export async function installAccess(cluster: ControlPlane, props: SystemProps = defaultSystemProps): Promise<void> {
-  await cluster.send('POST', '/api/v1/namespaces', { metadata: { name: 'dory-system' } });
-  const files = systemFiles(props, []);
-  for (const name of ['orchestrator-access.yaml', 'processor-access-default.yaml']) {
-    const file = join(cluster.folder, name);
-    await writeFile(file, files.get(name) ?? '');
-    await cluster.kubectl('apply', '-f', file);
+type Apply = SystemProps['apply'];
+
+/** A control plane on which we are installed. Its own kubeconfig is an administrator's: who plays users and kubelets. */
+export interface OwnControlPlane extends ControlPlane {
+  /** For the program under test: a kubeconfig with exactly the rights that its rendered roles give. */
+  readonly own: string;
+}
+
+export interface OwnControlPlaneOptions extends Pick<ControlPlaneOptions, 'with'> {
+  readonly programs: ControlPlanePrograms;
+  /** Whose rights are given: see `charts-ts/system/README.md`. */
+  readonly apply?: Apply;
+  /** Beside `default`. */
+  readonly namespaces?: readonly string[];
+  /** Each with its labels. */
+  readonly nodes?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+}
+
+export async function startOwnControlPlane({ apply = 'none', namespaces = [], nodes = {}, ...options }: OwnControlPlaneOptions): Promise<OwnControlPlane> {
+  const server = await startControlPlane(options);
+  try {
+    for (const name of apply === 'argocd' ? [...namespaces, defaultSystemProps.argocdNamespace] : namespaces) await server.send('POST', '/api/v1/namespaces', { metadata: { name } });
+    await installAccess(server, systemProps({ apply }, defaultSystemProps.shared), namespaces);
+    for (const [name, labels] of Object.entries(nodes)) await addNode(server, name, labels);
+    return { ...server, own: await ownKubeconfig(server) };
+  } catch (error) {
+    await server.stop();
+    throw error;
   }
 }
 
-/** A kubeconfig with exactly the rights of the program's own ServiceAccount. */
-export function ownKubeconfig(cluster: ControlPlane, server = cluster.url): Promise<string> {
+/** Our own manifests of access, as an installation has them. */
+export async function installAccess(cluster: ControlPlane, props: SystemProps = defaultSystemProps, namespaces: readonly string[] = []): Promise<void> {
+  await cluster.send('POST', '/api/v1/namespaces', { metadata: { name: 'dory-system' } });
+  const file = join(cluster.folder, 'access.yaml');
+  await writeFile(file, [...systemFiles(props, namespaces)].filter(([name]) => name.includes('-access')).map(([, text]) => text).join('\n---\n'));
+  await cluster.kubectl('apply', '-f', file);
+}
+
+/** A kubeconfig with exactly the rights of the program's own ServiceAccount, for the server or for another address of it. */
+export function ownKubeconfig(cluster: Pick<ControlPlane, 'send' | 'url' | 'writeKubeconfig' | 'folder'>, server = cluster.url): Promise<string> {
   return writeOwnKubeconfig(cluster, join(cluster.folder, `own-${systemRandom.hex(4)}.kubeconfig`), server);
 }
 
@@ -43,8 +83,86 @@ export function watchedCluster(kubeconfig: string, on: { readonly change?: () =>
   });
 }
 
+/** The small fleet on a control plane, with the program's own rights. */
+export interface ClusterFleet extends TestFleet {
+  readonly cluster: Cluster;
+  readonly metrics: Metrics;
+  /** One look at what moves left behind, at nodes without power, at what the system before this one left. */
+  readonly aftermath: () => Promise<void>;
+  /** Brings the newest commit to the cluster: by the program's own loop with `apply: ssa`, else as a GitOps tool does. */
+  readonly sync: () => Promise<void>;
+  readonly podsAre: (expected: readonly string[]) => Promise<void>;
+}
+
+export interface ClusterFleetOptions extends Pick<TestFleetOptions, 'flags'> {
+  readonly apply?: Apply;
+  /** Names of the edge nodes that are added, and go with it. */
+  readonly edges?: readonly string[];
+}
+
+/** Nobody clones it: what Argo CD does is played. */
+const playedArgocd = { 'argocd-repo-url': 'https://git.example.com/fleet.git' };
+
+/** With its nodes ready, and nothing decided. What could not be opened is closed again, and the cluster emptied of all that is ours. */
+export async function openClusterFleet(server: OwnControlPlane, { flags = {}, apply = 'none', edges = ['edge-1', 'edge-2'] }: ClusterFleetOptions = {}): Promise<ClusterFleet> {
+  const closes: (() => Promise<unknown>)[] = [() => emptyCluster(server)];
+  const close = async (): Promise<void> => {
+    for (const each of closes.splice(0).reverse()) await each();
+  };
+  try {
+    for (const name of edges) await addNode(server, name, { 'node-type': 'edge' });
+    const database = await testDatabase();
+    closes.push(() => database.close());
+    const folder = await temporaryFolder();
+    closes.push(() => folder.remove());
+    const cluster = watchedCluster(server.own);
+    closes.push(() => cluster.close());
+    cluster.start();
+    expect(await cluster.synced(seconds(10))).toBe(true);
+    await seedSmallFleet(database.pool);
+    const fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, kubeconfig: server.own, flags: { apply, ...(apply === 'argocd' ? playedArgocd : {}), ...flags } });
+    closes.push(() => fleet.close());
+    const access = createAccess({ kind: 'file', path: server.own });
+    closes.push(() => {
+      access.close();
+      return Promise.resolve();
+    });
+    const metrics = createMetrics();
+    const opened = { cluster, metrics, assertLeading: () => Promise.resolve(), calls: { client: createKubeClient(access), writer: createKubeWriter(access) } };
+    const sync = apply === 'ssa' ? appliedBy(fleet, closes) : () => syncProcessors(server, (...args) => fleet.git(...args));
+    await until(() => edges.every((name) => cluster.freshest(name as NodeName)?.ready === 'true'), 'its nodes are ready');
+    return { ...fleet, cluster, metrics, aftermath: aftermath(fleet.runtime, opened), sync, podsAre: (expected) => podsAre(server, expected), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Our own loop, pass by pass, until one finds nothing to do. */
+function appliedBy({ runtime, engine: { repository } }: TestFleet, closes: (() => Promise<unknown>)[]): () => Promise<void> {
+  const opened = openApplier(runtime, { repository, assertLeading: () => Promise.resolve(), onChange: () => undefined });
+  closes.push(() => opened.close());
+  return () => until(async () => {
+    const { complete, requests } = await opened.applier.pass();
+    return complete && requests === 0;
+  }, 'all of the commit is on the cluster');
+}
+
+async function emptyCluster(server: ControlPlane): Promise<void> {
+  await server.kubectl('delete', 'deployments,statefulsets,pods', '--all-namespaces', '-l', 'managed-by=dory-orchestrator', '--force', '--grace-period=0');
+  await server.kubectl('delete', 'deployment', '-n', defaultSystemProps.namespace, 'dory-orchestrator', '--ignore-not-found');
+  await server.send('DELETE', '/api/v1/nodes?labelSelector=node-type%3Dedge');
+  await podsAre(server, []);
+}
+
+export function podsAre(server: ControlPlane, expected: readonly string[]): Promise<void> {
+  return until(async () => (await podsOf(server)).join() === expected.join(), `the pods are ${expected.join(', ')}`);
+}
+
 /** What a GitOps tool does: the processors' manifests of the repository's head, applied; what is not in it any more, deleted. */
 export async function syncProcessors(cluster: ControlPlane, git: (...args: string[]) => Promise<string>): Promise<void> {
+  // Nothing was pushed yet.
+  if ((await git('branch', '--list', 'main')) === '') return;
   const paths = (await git('ls-tree', '-r', '--name-only', 'main', 'clusters/test/processors')).split('\n').filter((path) => path.endsWith('.yaml'));
   const texts = await Promise.all(paths.map((path) => git('show', `main:${path}`)));
   const file = join(cluster.folder, 'sync.yaml');
