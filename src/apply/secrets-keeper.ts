@@ -37,6 +37,8 @@ export interface SecretsKeeperOptions extends CredentialSource, TellerOptions, L
   readonly writer: KubeWriter;
 }
 
+/** Secrets come before the manifests that refer to them: 1,000 take a second or two. */
+const patience = seconds(3);
 /** The watch gives a sign of life so often. */
 const signEvery = seconds(6);
 /** A list takes some 10 ms. */
@@ -57,7 +59,7 @@ export function createSecretsKeeper(options: SecretsKeeperOptions): SecretsKeepe
     },
     onState: onChange,
   });
-  const looks = createLooks(options, createPass({ ...options, mark, live: cache.items, executor: createExecutor({ writer, clock, random }) }));
+  const looks = createLooks(options, createPass({ ...options, mark, live: cache.items, executor: createExecutor({ writer, clock, random }) }), patience);
   return {
     start: () => { cache.start(); },
     synced: async (limit) => {

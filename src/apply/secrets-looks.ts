@@ -1,6 +1,6 @@
 import { Failure } from '../model/failure.ts';
 import type { Fleet } from '../model/fleet.ts';
-import { seconds } from '../model/time.ts';
+import { seconds, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
@@ -44,18 +44,17 @@ export interface LooksOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** A look that took long is over. */
+  /** A look that took longer than `patience` is over. */
   readonly onChange: () => void;
 }
 
-/** What a cycle waits for: 1,000 Secrets take a second or two. */
-const patience = seconds(3);
 const troublePause = { first: seconds(2), longest: seconds(120) };
 /** What only time brings can wait for a poll. */
 const waitingPause = seconds(30);
 const notAgain = Number.POSITIVE_INFINITY;
 
-export function createLooks(options: LooksOptions, pass: SecretsPass): Looks {
+/** @param patience how long a cycle waits for a look */
+export function createLooks(options: LooksOptions, pass: SecretsPass, patience: Millis): Looks {
   const { clock } = options;
   const state: State = { seen: null, stirred: true, underWay: null, failures: 0, againAt: notAgain, bug: null };
   return {
@@ -66,7 +65,7 @@ export function createLooks(options: LooksOptions, pass: SecretsPass): Looks {
       if (!(changed || clock.monotonic() >= state.againAt) || state.underWay !== null) return false;
       state.seen = { fleet, rows };
       state.underWay = lookOnce(options, state, () => pass(fleet, rows, lead)).finally(() => { state.underWay = null; });
-      return inTime(options, state.underWay, state);
+      return inTime(options, state.underWay, { state, patience });
     },
     settled: async () => { await state.underWay?.catch(() => undefined); },
   };
@@ -99,7 +98,7 @@ async function lookOnce({ clock, random, log }: LooksOptions, state: State, pass
 }
 
 /** What takes longer goes on, and is told when it is over. */
-async function inTime({ clock, onChange }: LooksOptions, look: Promise<boolean>, state: State): Promise<boolean> {
+async function inTime({ clock, onChange }: LooksOptions, look: Promise<boolean>, { state, patience }: { readonly state: State; readonly patience: Millis }): Promise<boolean> {
   const done = new AbortController();
   const late = clock.sleep(patience, done.signal).then(() => null, () => null);
   const result = await Promise.race([look, late]);

@@ -1,6 +1,6 @@
 import type { Fleet } from '../model/fleet.ts';
 import { Failure } from '../model/failure.ts';
-import type { Millis } from '../model/time.ts';
+import { millis, type Millis } from '../model/time.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
 import { objectSchema } from '../platform/kube/watch.ts';
 import { inBatches } from '../platform/pg.ts';
@@ -22,6 +22,8 @@ export interface RotationsOptions extends CredentialSource, TellerOptions, Looks
   readonly client: KubeClient | null;
 }
 
+/** No manifest waits for it. */
+const patience = millis(0);
 /** Secrets that are asked for in one look, and at once. */
 const mostAsked = 200;
 const asksAtOnce = 16;
@@ -38,7 +40,7 @@ interface Memory {
 
 export function createRotationsKeeper(options: RotationsOptions): SecretsKeeper {
   const { client } = options;
-  const looks = createLooks(options, createRotationsPass({ ...options, mark: markerOf(options.random) }));
+  const looks = createLooks(options, createRotationsPass({ ...options, mark: markerOf(options.random) }), patience);
   return {
     start: () => undefined,
     synced: () => Promise.resolve(true),

@@ -50,20 +50,20 @@ export function createTeller({ pool, log, metrics }: TellerOptions): Teller {
   const problem = (place: string, reason: string, detail: string): void => {
     if (problems.get(place) === reason) return;
     problems.set(place, reason);
-    events.push({ kind: 'secret-refused', evidence: { secret: place, reason, detail } });
+    events.push({ kind: 'secret-refused', evidence: { object: place, reason, detail } });
   };
   return {
     problem,
     outcome: (place, outcome) => {
       metrics?.secretWrites.inc({ outcome: outcome.kind });
       if (outcome.kind === 'created' || outcome.kind === 'configured') written[outcome.kind] += 1;
-      if (outcome.kind === 'pruned') events.push({ kind: 'secret-removed', evidence: { secret: place } });
+      if (outcome.kind === 'pruned') events.push({ kind: 'secret-removed', evidence: { object: place } });
       if (outcome.kind === 'unknown') problem(place, 'unknown', outcome.detail);
       else if ('reason' in outcome && !passing.has(outcome.reason)) problem(place, outcome.reason, outcome.detail);
       else if (!('reason' in outcome)) problems.delete(place);
     },
-    pending: (name, version) => { events.push({ kind: 'credentials-pending', evidence: { secret: name, version } }); },
-    replaced: (name, version) => { events.push({ kind: 'credentials-replaced', evidence: { secret: name, version } }); },
+    pending: (name, version) => { events.push({ kind: 'credentials-pending', evidence: { object: name, version } }); },
+    replaced: (name, version) => { events.push({ kind: 'credentials-replaced', evidence: { object: name, version } }); },
     solvedBut: (places) => {
       for (const place of [...problems.keys()]) if (!places.has(place)) problems.delete(place);
     },

@@ -44,7 +44,7 @@ export async function confirmReplaced(pool: Pool, names: readonly string[], by: 
        on conflict (name) do update set version = greatest(v.begun, v.version + 1), begun = greatest(v.begun, v.version + 1), changed_at = now()`,
       [names],
     );
-    await client.query(`insert into dory.events (kind, evidence) select 'credentials-replaced', jsonb_build_object('secret', name, 'by', $2::text) from unnest($1::text[]) as name`, [names, by]);
+    await client.query(`insert into dory.events (kind, evidence) select 'credentials-replaced', jsonb_build_object('object', name, 'by', $2::text) from unnest($1::text[]) as name`, [names, by]);
   });
 }
 

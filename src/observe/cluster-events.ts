@@ -33,7 +33,7 @@ export interface EventWordsOptions {
 /** Between the end of one pod and the next there are moments. */
 const shortFor = seconds(2);
 /** Most pods are ready by then, and nobody asks why. */
-const idleFor = seconds(20);
+const idleFor = seconds(10);
 const pageSize = '500';
 /** A namespace with more such events than this has trouble that no single one explains. */
 const mostPages = 10;

@@ -16,6 +16,7 @@ const benches = {
   memory: { databases: 2, load: async () => (await import('./memory.ts')).benchMemory },
   takeover: { databases: 1, load: async () => withUrl((await import('./takeover.ts')).benchTakeover) },
   apply: { databases: 0, load: async () => (await import('./apply.ts')).benchApply },
+  health: { databases: 1, load: async () => withUrl((await import('./health.ts')).benchHealth) },
   heartbeats: { databases: 1, load: async () => withUrl((await import('./heartbeats.ts')).benchHeartbeats) },
 } satisfies Record<string, Bench>;
 

@@ -99,6 +99,8 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
   test.each([
     ['image-pull', { state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off pulling image "camera:2"' } } }],
     ['container-error', { state: { waiting: { reason: 'CreateContainerConfigError', message: 'secret "dory-env-1" not found' } } }],
+    ['crash-loop', { restartCount: 3, state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 40s restarting failed container' } }, lastState: { terminated: { exitCode: 1, reason: 'Error', message: 'of its log' } } }],
+    ['out-of-memory', { restartCount: 2, state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 20s restarting failed container' } }, lastState: { terminated: { exitCode: 137, reason: 'OOMKilled' } } }],
   ])('%s: told in the words of the cluster, deletes nothing, and is over when it is', async (reason, container) => {
     await setStatus(false, container);
     await rolloutsAre(`c1 failed ${reason}, c2 live, c3 live`);
@@ -110,6 +112,19 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
     await setStatus(true, { state: { running: { startedAt: '2026-01-01T00:00:00Z' } } });
     await rolloutsAre('c1 live, c2 live, c3 live');
     expect(await row()).toMatchObject({ health: { status: 'healthy' } });
+  });
+
+  test('a volume that is not there is told in the words of the event that says so', async () => {
+    await setStatus(false, { state: { waiting: { reason: 'ContainerCreating' } } });
+    const { metadata } = (await server.send('GET', `/api/v1/namespaces/default/pods/${await podOf()}`)) as unknown as { metadata: { name: string; uid: string } };
+    await server.send('POST', '/api/v1/namespaces/default/events', {
+      metadata: { name: `${metadata.name}.1` }, involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: 'default', ...metadata }, type: 'Warning', reason: 'FailedMount', message: 'no such host',
+      lastTimestamp: new Date().toISOString().replace(/\.\d+/, ''),
+    });
+    await rolloutsAre('c1 failed pod-not-started, c2 live, c3 live');
+    expect(await row()).toMatchObject({ health: { status: 'pod-not-started', message: expect.stringContaining('no such host') as string } });
+    await setStatus(true, { state: { running: { startedAt: '2026-01-01T00:00:00Z' } } });
+    await rolloutsAre('c1 live, c2 live, c3 live');
   });
 
   test('a quota: no pod, and the words of the API server', async () => {
@@ -132,10 +147,9 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
     const shown = () => cluster.live('00000000-0000-4000-8000-0000000000c3')?.pods[0]?.trouble ?? null;
     await until(() => shown()?.kind === 'unscheduled', 'the scheduler has given up');
     expect(shown()?.words).toContain('nodes are available');
-    // A node may be on its way: that is no failure yet.
-    expect(await rollouts()).toBe('c1 live, c2 live, c3 live');
+    await rolloutsAre('c1 live, c2 live, c3 failed unschedulable');
     await server.kubectl('uncordon', 'pool-1');
-    await until(() => shown() === null && cluster.live('00000000-0000-4000-8000-0000000000c3')?.pods[0]?.ready === true, 'it runs again');
+    await rolloutsAre('c1 live, c2 live, c3 live');
   });
 
   test('nothing is known of a cluster that is away', async () => {

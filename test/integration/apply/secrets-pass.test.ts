@@ -107,11 +107,11 @@ test('what becomes of Secrets is counted, and told in events: each trouble once,
   rotate('new');
   fail(true);
   for (let n = 0; n < 3; n += 1) await look();
-  expect(await events()).toEqual([{ kind: 'secret-refused', evidence: { secret: place, reason: 'unknown', detail: 'cut' } }]);
+  expect(await events()).toEqual([{ kind: 'secret-refused', evidence: { object: place, reason: 'unknown', detail: 'cut' } }]);
   expect(await problems(metrics)).toEqual([['unknown', 1]]);
   shows('new', 2, '2');
   await look();
-  expect((await events()).at(-1)).toEqual({ kind: 'credentials-replaced', evidence: { secret: name, version: 2 } });
+  expect((await events()).at(-1)).toEqual({ kind: 'credentials-replaced', evidence: { object: name, version: 2 } });
   expect(await problems(metrics)).toEqual([]);
   rotate('newer');
   await look();
@@ -125,7 +125,7 @@ test('a Secret that another database wrote later is told of with what to do, and
   await look();
   await look();
   expect(sent).toEqual([]);
-  expect(await events()).toMatchObject([{ kind: 'secret-refused', evidence: { secret: place, reason: 'newer-on-cluster' } }]);
+  expect(await events()).toMatchObject([{ kind: 'secret-refused', evidence: { object: place, reason: 'newer-on-cluster' } }]);
   expect(await problems(metrics)).toEqual([['newer-on-cluster', 1]]);
   // A person took the annotation away.
   shows('newer', 0, '2');

@@ -58,7 +58,7 @@ test('a person\'s word that a Secret has the values of now raises what manifests
   expect(await shown()).not.toContain('sensor=2');
   expect((await shop.here('secrets', '--replaced', name, name)).code).toBe(0);
   expect((await shop.pool.query('select name, version, begun from dory.secret_versions')).rows).toEqual([{ name, version: 2, begun: 2 }]);
-  expect((await shop.pool.query(`select evidence -> 'secret' as secret from dory.events where kind = 'credentials-replaced'`)).rows).toEqual([{ secret: name }]);
+  expect((await shop.pool.query(`select evidence -> 'object' as object from dory.events where kind = 'credentials-replaced'`)).rows).toEqual([{ object: name }]);
   expect(await shown()).toContain('sensor=2');
   const refused = await shop.here('secrets', '--replaced', 'dory-sensor-other');
   expect(refused.code).not.toBe(0);
