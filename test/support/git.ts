@@ -13,6 +13,7 @@ import { instant, seconds } from '../../src/model/time.ts';
 import type { FileChange } from '../../src/model/tree.ts';
 import { blobName } from '../../src/platform/digest.ts';
 import { silentLog } from '../../src/platform/log.ts';
+import { certificate } from './certificate.ts';
 import { fixedRandom, hurryingClock } from './clock.ts';
 import { temporaryFolder } from './temp.ts';
 
@@ -158,9 +159,7 @@ export interface HttpsGitServer extends GitServer {
 
 /** Git's smart HTTP over TLS, for whoever shows this user and token. */
 export async function httpsGitServer(root: string, user: string, token: string): Promise<HttpsGitServer> {
-  const caFile = join(root, 'ca.pem');
-  const keyFile = join(root, 'ca.key');
-  await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', caFile]);
+  const { certFile: caFile, keyFile } = await certificate(root, 'ca');
   const seen: string[] = [];
   const expected = `Basic ${Buffer.from(`${user}:${token}`).toString('base64')}`;
   const server = createServer({ key: await readFile(keyFile), cert: await readFile(caFile) }, (incoming, outgoing) => {
