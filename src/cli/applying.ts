@@ -89,10 +89,13 @@ async function onePass({ clock }: Runtime, metrics: Metrics, { applier }: OpenAp
   }
 }
 
+const asCommitted: ReadonlySet<PassReport['outcomes'][number]['kind']> = new Set(['created', 'configured', 'unchanged']);
+
 function observePass(metrics: Metrics, { outcomes, requests, inSync, problems, drifts, complete, revision }: PassReport): void {
   for (const { kind } of outcomes) if (kind !== 'skipped') metrics.applyObjects.inc({ outcome: kind });
   metrics.applyRequests.inc(requests);
-  metrics.applyInSync.set(inSync);
+  // What this pass brought there counts at once: without a reason to look again, the next look is half a minute away.
+  metrics.applyInSync.set(inSync + outcomes.filter(({ kind }) => asCommitted.has(kind)).length);
   metrics.applyProblems.reset();
   for (const { reason } of problems) metrics.applyProblems.inc({ reason });
   for (const { action } of drifts) metrics.drift.inc({ action });

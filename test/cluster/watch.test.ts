@@ -127,7 +127,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     expect(cache.changes).toEqual([[null, '1'], ['1', '2']]);
   });
 
-  test('a line that is cut again and again loses nothing', async () => {
+  test('a line that is cut every second loses nothing, and is never far behind', async () => {
     own();
     const proxy = await halfOpenProxy(cluster.url);
     open.push(proxy);
@@ -135,17 +135,38 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     await cluster.writeKubeconfig(kubeconfig, { token: await adminToken(cluster), server: proxy.url.replace(/\/$/, '') });
     const cache = copy({ kubeconfig });
     await listed(cache);
-    const cutting = setInterval(() => { proxy.cut(); }, 300);
+    const cutting = setInterval(() => { proxy.cut(); }, 1_000);
+    const written: string[] = [];
+    let [oldest, slowest] = [0, 0];
+    const look = (): void => { oldest = Math.max(oldest, systemClock.monotonic() - (cache.aliveAt() ?? 0)); };
     try {
-      for (let n = 1; n <= 60; n += 1) await put('a', String(n));
-      await remove('a');
-      await put('b', 'end');
-      await shows(cache, { b: 'end' });
+      // While nothing happens, and then while much does.
+      const quiet = performance.now() + 5_000;
+      await until(() => {
+        look();
+        return performance.now() > quiet;
+      }, 'some cuts came');
+      const end = performance.now() + 5_000;
+      while (performance.now() < end) {
+        const value = String(written.length);
+        await put('a', value);
+        written.push(value);
+        const since = performance.now();
+        await until(() => {
+          look();
+          return cache.values()['a'] === value;
+        }, 'the change is shown');
+        slowest = Math.max(slowest, performance.now() - since);
+      }
     } finally {
       clearInterval(cutting);
     }
+    // Of what may be trusted it is a third; a busy machine adds to it.
+    expect(slowest).toBeLessThan(5_000);
+    expect(oldest).toBeLessThan(4_000);
     // A watch that goes on from where the last one ended tells every change, in order.
-    expect(cache.changes.map(([, after]) => after)).toEqual([...Array.from({ length: 60 }, (_, n) => String(n + 1)), null, 'end']);
+    expect(cache.changes.map(([, after]) => after)).toEqual(written);
+    expect(written.length).toBeGreaterThan(20);
   });
 
   test('a line that is dead and still open is given up', async () => {
