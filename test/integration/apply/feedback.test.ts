@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createFeedback, type Feedback } from '../../../src/apply/feedback.ts';
+import { observeSettings } from '../../../src/cli/policy.ts';
 import type { LivePod, LiveProcessor, LiveSet } from '../../../src/model/rollout.ts';
 import { seconds } from '../../../src/model/time.ts';
+import { createObserver } from '../../../src/observe/database.ts';
 import type { Lease } from '../../../src/platform/leadership.ts';
 import { silentLog } from '../../../src/platform/log.ts';
 import { createMetrics, type Metrics } from '../../../src/platform/metrics.ts';
+import { loadSettings } from '../../../src/platform/settings.ts';
 import { manualClock, type ManualClock } from '../../support/clock.ts';
 import { seedSmallFleet } from '../../support/fleet.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
@@ -122,6 +125,27 @@ test('with nothing new, nothing is written, nor locked; not by a look at everyth
   clock.advance(seconds(400));
   await rounds();
   expect(await marks()).toEqual(before);
+});
+
+test('what is written wakes nobody, and is news to no snapshot', async () => {
+  const observer = createObserver(database.pool, observeSettings(await loadSettings({ env: {}, flags: {} })));
+  const before = await observer.observe();
+  const heard: string[] = [];
+  const listener = await database.pool.connect();
+  listener.on('notification', ({ payload }) => { heard.push(payload ?? ''); });
+  await listener.query('listen dory');
+  for (const end of ['c1', 'c2', 'c3']) await show(end);
+  await show('c1', { pod: noImage });
+  expect(await row('c1')).toMatchObject({ status: 'running', state: 'failed', reason: 'image-pull' });
+  expect(await revision(1)).toMatchObject({ live: true });
+  // Notifications come in order, and before the answer to what was sent after them.
+  await database.pool.query(`select pg_notify('dory', 'the last')`);
+  await listener.query('select 1');
+  listener.release(true);
+  expect(heard).toEqual(['the last']);
+  const after = await observer.observe();
+  expect(after.fleet).toBe(before.fleet);
+  expect(after.placements).toBe(before.placements);
 });
 
 test('a failure is told once, and its end; the row never leaves the desired set', async () => {
