@@ -37,7 +37,7 @@ const podSchema = z.object({
   spec: z.object({ nodeName: z.string().optional() }),
   status: z.object({ conditions: z.array(z.object({ type: z.string(), status: z.string() })).optional() }).optional(),
 });
-const listSchema = z.object({ metadata: z.object({ continue: z.string().optional() }), items: z.array(podSchema).nullable() });
+const listSchema = z.object({ metadata: z.object({ continue: z.string().optional() }), items: z.array(z.unknown()).nullable() });
 
 function podPath({ namespace, name }: Pick<PodRef, 'namespace' | 'name'>): string {
   return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
@@ -50,18 +50,23 @@ export async function readPod({ client }: Pick<PodCalls, 'client'>, ref: PodRef)
   return pod?.uid === ref.uid ? pod : null;
 }
 
-/** All that a selector finds, in pages. `namespace` null: of the whole cluster. */
+/** All that a selector finds. `namespace` null: of the whole cluster. */
 export async function listPods({ client }: Pick<PodCalls, 'client'>, namespace: string | null, labelSelector: string): Promise<readonly LivePod[]> {
   const path = namespace === null ? '/api/v1/pods' : `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
   const pods: LivePod[] = [];
+  for await (const { object, date } of eachObject(client, path, labelSelector)) pods.push(toPod(podSchema.parse(object), date));
+  return pods;
+}
+
+/** One after the other, from page to page: all of a large fleet's are more than memory has. `date`: the server's clock when it answered. */
+export async function* eachObject(client: KubeClient, path: string, labelSelector: string): AsyncGenerator<{ readonly object: unknown; readonly date: number | null }, void> {
   let token: string | undefined;
   do {
     const { body, date } = await client.get(path, { labelSelector, limit: '500', continue: token });
     const { metadata, items } = listSchema.parse(body);
-    pods.push(...(items ?? []).map((pod) => toPod(pod, date)));
+    for (const object of items ?? []) yield { object, date };
     token = metadata.continue === '' ? undefined : metadata.continue;
   } while (token !== undefined);
-  return pods;
 }
 
 function toPod({ metadata, spec, status }: z.output<typeof podSchema>, date: number | null): LivePod {

@@ -7,7 +7,7 @@ import type { Kubelet, LivePod } from './pods.ts';
  *   its kubelet   it                     then
  *   silent, gone  terminates, or not     deleted with grace 0: nobody else will, and it may hold a volume
  *   answers       terminates             its kubelet ends it; beyond the bound a person is told, and nothing is forced
- *   answers       runs                   deleted, when the successor works: a node that came back is the better writer until then
+ *   answers       runs                   waits for the successor, and is deleted when that works: until then it is the better writer
  *   none          waits for a node       deleted
  *
  * All of it only when the move away from it is committed, and left its fence on record: a proof that it ended, or a policy that
@@ -27,17 +27,16 @@ export interface Departure {
 
 export interface Surroundings {
   readonly kubelet: Kubelet;
-  /** Whether its successor beats or is Ready. Asked only where it matters. */
-  readonly successorWorks: () => Promise<boolean>;
   /** How long after its grace a kubelet that answers may take. */
   readonly bound: Millis;
 }
 
-export async function fateOf({ node, overdue }: Pick<LivePod, 'node' | 'overdue'>, { committed, fence }: Departure, { kubelet, successorWorks, bound }: Surroundings): Promise<Fate> {
+/** Pure. Whether a successor works is for the caller to ask, only where this waits for it. */
+export function fateOf({ node, overdue }: Pick<LivePod, 'node' | 'overdue'>, { committed, fence }: Departure, { kubelet, bound }: Surroundings): Fate {
   if (!committed) return { kind: 'wait', why: 'not-committed' };
   if (fence === null) return { kind: 'wait', why: 'no-fence' };
   if (node === null) return { kind: 'delete' };
   if (kubelet !== 'answers') return { kind: 'force' };
   if (overdue !== null) return overdue > bound ? { kind: 'overdue', over: overdue } : { kind: 'wait', why: 'kubelet' };
-  return (await successorWorks()) ? { kind: 'delete' } : { kind: 'wait', why: 'successor' };
+  return { kind: 'wait', why: 'successor' };
 }

@@ -101,7 +101,9 @@ async function sweepOne(options: SweepOptions, departed: Departed, kubelets: Kub
   // As it is now, not as the watch saw it.
   const pod = await readPod(options, orphan);
   if (pod === null) return [];
-  const fate = await fateOf(pod, departed, { kubelet: pod.node === null ? 'gone' : await kubelets(pod.node), bound: options.bound, successorWorks: async () => beats || successorIsReady(options, departed) });
+  const found = fateOf(pod, departed, { kubelet: pod.node === null ? 'gone' : await kubelets(pod.node), bound: options.bound });
+  const isFree = found.kind === 'wait' && found.why === 'successor' && (beats || (await successorIsReady(options, departed)));
+  const fate: Fate = isFree ? { kind: 'delete' } : found;
   const evidence = { pod: pod.name, namespace: pod.namespace, uid: pod.uid, node: pod.node, epoch: orphan.epoch, fence };
   const told = (kind: string, more: Readonly<Record<string, number | boolean>>): Promise<boolean> => recordOnce(options.pool, { kind, processorId: orphan.processorId, uid: pod.uid, evidence: { ...evidence, ...more } });
   if (fate.kind === 'overdue') return [{ orphan, fate, first: await told('leftover-overdue', { overMs: fate.over }) }];

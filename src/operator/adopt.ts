@@ -1,11 +1,14 @@
 import type { Pool, PoolClient } from 'pg';
 import { z } from 'zod';
 import { bareSelector, mostAtOnce } from '../apply/adopt.ts';
-import { kubeletReader, listPods, type LivePod } from '../apply/pods.ts';
+import { eachObject, kubeletReader, listPods, type LivePod } from '../apply/pods.ts';
 import { runningPredecessor, type Predecessor, type PredecessorPlace } from '../apply/predecessor.ts';
 import { Failure } from '../model/failure.ts';
-import { byText } from '../model/ids.ts';
+import { byText, type Epoch, type ProcessorId, type RevisionId } from '../model/ids.ts';
+import { millis } from '../model/time.ts';
+import { createMembers, readPod, readStatefulSet } from '../observe/cluster-pods.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
+import { objectSchema } from '../platform/kube/watch.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { reason } from './fields.ts';
 import { operation, type Caller, type OperatorContext } from './operation.ts';
@@ -125,7 +128,10 @@ async function idsOf(client: PoolClient, names: readonly string[]): Promise<read
 interface Row {
   readonly id: string;
   readonly towards: 'ours' | 'theirs' | null;
-  readonly placed: boolean;
+  /** Of its placement; null: it has none. */
+  readonly epoch: string | null;
+  readonly revision: string | null;
+  readonly phase: 'active' | 'stopping' | null;
   /** Of an adoption that is under way. */
   readonly open: boolean;
 }
@@ -134,7 +140,7 @@ async function reportOf({ pool, predecessor }: OperatorContext, client: KubeClie
   const running = await runningPredecessor(client, predecessor);
   const pods = await listPods({ client }, null, bareSelector);
   const { rows } = await pool.query<Row>(
-    `select p.id, coalesce(own.towards, fleet.towards) as towards, pl.processor_id is not null as placed,
+    `select p.id, coalesce(own.towards, fleet.towards) as towards, pl.epoch, pl.revision, pl.phase,
             exists (select from dory.adoptions a where a.processor_id = p.id and a.ended_at is null) as open
        from processors p
        left join dory.handovers own on own.subject = 'processor/' || p.id
@@ -173,13 +179,28 @@ async function leftItems(client: KubeClient, pods: readonly LivePod[], rows: Rea
   }));
 }
 
-/** What is on its way to us, or was handed back. Whether ours stopped, the pods say. */
+/** What is on its way to us, or was handed back. */
 async function withoutPod(client: KubeClient, rows: readonly Row[]): Promise<AdoptReport['items']> {
   const starting = rows.filter(({ open, towards }) => open && towards !== 'theirs').map(({ id }) => ({ processor: id, pod: null, node: null, state: 'starting' as const }));
   const back = rows.filter(({ towards }) => towards === 'theirs');
   if (back.length === 0) return starting;
-  const ours = new Set((await listPods({ client }, null, 'managed-by=dory-orchestrator,dory.io/epoch')).map(({ processorId }) => processorId));
-  return [...starting, ...back.map(({ id }) => ({ processor: id, pod: null, node: null, state: ours.has(id) ? ('stopping' as const) : ('stopped' as const) }))];
+  const stopped = await stoppedOf(client, back);
+  return [...starting, ...back.map(({ id }) => ({ processor: id, pod: null, node: null, state: stopped.has(id) ? ('stopped' as const) : ('stopping' as const) }))];
+}
+
+/**
+ * Those of which nothing of ours runs, or is still to be started by whoever applies an earlier commit: the same proof of an end that a
+ * move rests on. Without a placement there was never one, or it was taken away with its row.
+ */
+async function stoppedOf(client: KubeClient, rows: readonly Row[]): Promise<ReadonlySet<string>> {
+  const members = createMembers();
+  const labelSelector = 'managed-by=dory-orchestrator';
+  for await (const { object } of eachObject(client, '/apis/apps/v1/statefulsets', labelSelector)) members.onStatefulSet(null, readStatefulSet(objectSchema.parse(object), null, millis(0)));
+  for await (const { object } of eachObject(client, '/api/v1/pods', `${labelSelector},dory.io/epoch`)) members.onPod(null, readPod(objectSchema.parse(object), null, millis(0)), millis(0));
+  return new Set(rows.filter(({ id, epoch, revision, phase }) => {
+    if (epoch === null) return members.of(id).pods.length === 0 && members.of(id).sets.length === 0;
+    return phase === 'stopping' && members.pods({ processorId: id as ProcessorId, epoch: Number(epoch) as Epoch, revision: Number(revision) as RevisionId }) === 'gone';
+  }).map(({ id }) => id));
 }
 
 /** For `--help`. */

@@ -27,6 +27,8 @@ export interface PlayedCluster {
   readonly nodes: Map<string, PlayedNode>;
   /** The predecessor's, as JSON; null: there is none. */
   deployment: unknown;
+  /** As JSON. */
+  sets: readonly unknown[];
   /** Writes, in their order: `DELETE camera-c1 grace 0`. */
   readonly writes: string[];
   /** Requests whose path holds it are answered 500, as a webhook that is down makes a server answer. */
@@ -39,7 +41,7 @@ export const playedNow = Date.parse('2026-06-01T00:00:00Z');
 export function playedCluster(): PlayedCluster {
   const own: PlayedCluster = {
     calls: { client: { get: (path, query) => Promise.resolve().then(() => ({ body: read(own, path, query), date: playedNow })), lines: () => { throw new Error('nothing is watched'); }, close: () => undefined }, writer: { send: (request) => Promise.resolve({ kind: 'answered', retryAfter: null, ...write(own, request) }) } },
-    pods: new Map(), nodes: new Map(), deployment: null, writes: [], refuses: null,
+    pods: new Map(), nodes: new Map(), deployment: null, sets: [], writes: [], refuses: null,
   };
   return own;
 }
@@ -48,7 +50,7 @@ export function put({ pods }: PlayedCluster, ...added: readonly PlayedPod[]): vo
   for (const pod of added) pods.set(`${pod.namespace}/${pod.name}`, pod);
 }
 
-function read({ pods, nodes, deployment, refuses }: PlayedCluster, path: string, query: Readonly<Record<string, string | undefined>>): unknown {
+function read({ pods, nodes, deployment, sets, refuses }: PlayedCluster, path: string, query: Readonly<Record<string, string | undefined>>): unknown {
   if (refuses !== null && path.includes(refuses)) throw new Failure('kubernetes-unreachable', `500 of ${path}`);
   const [, namespace, name] = /^\/api\/v1(?:\/namespaces\/([^/]+))?\/pods(?:\/(.+))?$/.exec(path) ?? [];
   if (name !== undefined) return jsonOf(there(pods.get(`${namespace ?? ''}/${name}`), path));
@@ -56,6 +58,7 @@ function read({ pods, nodes, deployment, refuses }: PlayedCluster, path: string,
     const found = [...pods.values()].filter((pod) => (namespace === undefined || pod.namespace === namespace) && selects(query['labelSelector'] ?? '', pod.labels));
     return { metadata: {}, items: found.map(jsonOf) };
   }
+  if (path.endsWith('/statefulsets')) return { metadata: {}, items: sets };
   if (path.includes('/deployments/')) return there(deployment ?? undefined, path);
   const { ready, taints } = there(nodes.get(path.replace('/api/v1/nodes/', '')), path);
   return { metadata: { resourceVersion: '1' }, spec: { taints }, status: { conditions: [{ type: 'Ready', status: ready }] } };
@@ -70,13 +73,13 @@ function selects(selector: string, labels: Readonly<Record<string, string>>): bo
   return selector.split(',').every((term) => {
     if (term.startsWith('!')) return labels[term.slice(1)] === undefined;
     const [key = '', value] = term.split('=');
-    return labels[key] === value;
+    return value === undefined ? labels[key] !== undefined : labels[key] === value;
   });
 }
 
 function jsonOf({ namespace, name, uid, labels, annotations = {}, node, phase = 'Running', deletedAt, ready = false }: PlayedPod): unknown {
   return {
-    metadata: { namespace, name, uid, labels, annotations, ...(deletedAt === undefined ? {} : { deletionTimestamp: new Date(deletedAt).toISOString() }) },
+    metadata: { namespace, name, uid, resourceVersion: '1', labels, annotations, ...(deletedAt === undefined ? {} : { deletionTimestamp: new Date(deletedAt).toISOString() }) },
     spec: node === null ? {} : { nodeName: node },
     status: { phase, conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }] },
   };

@@ -303,4 +303,28 @@ describe('what the system before this one left', () => {
     expect(await step()).toMatchObject({ open: 0, taken: 0 });
     expect(await report()).toMatchObject({ taken: 0 });
   });
+
+  test('what is handed back counts as stopped only on proof: not while its pod, or the sync that starts it, is still to come', async () => {
+    await fleet.once();
+    const ended = (replicas: number, revision: number): unknown => ({
+      metadata: { name: 'camera-c1-e1', namespace: 'default', uid: uid(5), resourceVersion: '1', generation: 2, labels: { 'processor-id': id('c1'), 'dory.io/epoch': '1' }, annotations: { 'dory.io/epoch': '1', 'dory.io/revision': String(revision) } },
+      spec: { replicas }, status: { observedGeneration: 2, replicas },
+    });
+    const stateOf = async (): Promise<string | undefined> => (await report()).items.find(({ processor }) => processor === id('c1'))?.state;
+    await ask(adoptBack, id('c1'));
+    // It is still to be told to stop, and no pod of it was ever started.
+    expect(await stateOf()).toBe('stopping');
+    await fleet.beat('edge-1', 'edge-2');
+    expect((await fleet.once()).planned.changes.map(({ kind, reason }) => `${kind} ${reason}`)).toEqual(['stop handed-back']);
+    expect(await stateOf()).toBe('stopping');
+    cluster.sets = [ended(1, 1)];
+    expect(await stateOf()).toBe('stopping');
+    // Scaled to 0 by somebody: a sync of the commit that lay before puts it up again.
+    cluster.sets = [ended(0, 1)];
+    expect(await stateOf()).toBe('stopping');
+    cluster.sets = [ended(0, 2)];
+    expect(await stateOf()).toBe('stopped');
+    put(cluster, { ...bare('c1'), name: 'camera-c1-e1-0', labels: { 'managed-by': 'dory-orchestrator', 'processor-id': id('c1'), 'dory.io/epoch': '1' } });
+    expect(await stateOf()).toBe('stopping');
+  });
 });

@@ -2,13 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { fateOf, type Departure, type Surroundings } from '../../../src/apply/stuck-pods.ts';
 import { millis, seconds } from '../../../src/model/time.ts';
 
-type Given = Partial<Departure & Omit<Surroundings, 'successorWorks'>> & { readonly node?: string | null; readonly overdueMs?: number | null; readonly works?: boolean };
+type Given = Partial<Departure & Surroundings> & { readonly node?: string | null; readonly overdueMs?: number | null };
 
 /** Terminating on a lost node, fenced and committed, unless said. */
-async function fate(given: Given = {}): Promise<string> {
-  const { node = 'edge-1', overdueMs = 60_000, committed = true, fence = 'unfenced', kubelet = 'silent', bound = seconds(30), works = false } = given;
+function fate(given: Given = {}): string {
+  const { node = 'edge-1', overdueMs = 60_000, committed = true, fence = 'unfenced', kubelet = 'silent', bound = seconds(30) } = given;
   const pod = { node, overdue: overdueMs === null ? null : millis(overdueMs) };
-  const found = await fateOf(pod, { committed, fence }, { kubelet, bound, successorWorks: () => Promise.resolve(works) });
+  const found = fateOf(pod, { committed, fence }, { kubelet, bound });
   return found.kind === 'wait' ? `wait ${found.why}` : found.kind;
 }
 
@@ -23,14 +23,13 @@ describe('a pod that a move left behind', () => {
     ['terminates for exactly the bound', { kubelet: 'answers', overdueMs: 30_000 }, 'wait kubelet'],
     ['terminates for longer than the bound', { kubelet: 'answers', overdueMs: 30_001 }, 'overdue'],
     ['runs on a node that came back', { kubelet: 'answers', overdueMs: null }, 'wait successor'],
-    ['runs there, and its successor works', { kubelet: 'answers', overdueMs: null, works: true }, 'delete'],
     ['waits for a node', { node: null, overdueMs: null, kubelet: 'gone' }, 'delete'],
     ['waits for a node, unfenced by anybody', { node: null, overdueMs: null, kubelet: 'gone', fence: null }, 'wait no-fence'],
-  ])('%s', async (_what, given, expected) => {
-    expect(await fate(given)).toBe(expected);
+  ])('%s', (_what, given, expected) => {
+    expect(fate(given)).toBe(expected);
   });
 
-  test('is never forced while its kubelet answers', async () => {
-    for (const overdueMs of [null, -1, 0, 1e9]) for (const works of [true, false]) expect(await fate({ kubelet: 'answers', overdueMs, works })).not.toBe('force');
+  test('is never forced while its kubelet answers', () => {
+    for (const overdueMs of [null, -1, 0, 1e9]) expect(fate({ kubelet: 'answers', overdueMs })).not.toBe('force');
   });
 });
