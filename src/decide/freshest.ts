@@ -20,6 +20,7 @@ export async function lookAgain(client: PoolClient, snapshot: Snapshot, plan: Pl
   const moves = plan.changes.filter((change): change is Move => isMove(change));
   await lockNodes(client, snapshot, plan, moves);
   if (plan.changes.length > 0) await lookAtControls(client, snapshot);
+  await lookAtHandovers(client, plan);
   if (moves.length === 0) return;
   await lookAtAgents(client, snapshot, moves);
   if (conditionOf !== null) lookAtCluster(snapshot, plan, moves, conditionOf);
@@ -75,6 +76,21 @@ async function lookAtControls(client: PoolClient, { locks, pause }: Snapshot): P
   const { name = null, paused = false } = rows[0] ?? {};
   if (name !== null) throw conflict(`${name} was locked`);
   if (paused && pause.paused === null) throw conflict('automation was paused');
+}
+
+/** What was handed back meanwhile may be started by the system that has it now. */
+async function lookAtHandovers(client: PoolClient, { changes }: Plan): Promise<void> {
+  const starting = changes.filter(({ kind, after }) => kind !== 'update' && after?.phase === 'active').map(({ processorId }) => processorId);
+  if (starting.length === 0) return;
+  const { rows } = await client.query<{ id: ProcessorId }>(
+    `select s.id from unnest($1::uuid[]) as s (id)
+       left join dory.handovers own on own.subject = 'processor/' || s.id
+       left join dory.handovers fleet on fleet.subject = 'fleet'
+      where coalesce(own.towards, fleet.towards) = 'theirs' limit 1`,
+    [starting],
+  );
+  const [handed] = rows;
+  if (handed !== undefined) throw conflict(`${handed.id} was handed back`);
 }
 
 /** Proofs that a beat since would undo. A person's word, and pods that are gone, stand. */

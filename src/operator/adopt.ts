@@ -104,6 +104,8 @@ interface Handover {
 
 function handOver(pool: Pool, { towards, processors, reason: why }: Handover, caller: Caller): Promise<z.output<typeof asked>> {
   return inTransaction(pool, {}, async (client) => {
+    // A decision that is being written comes before this, and is seen by whoever asks what has stopped; or after it, and sees this.
+    await client.query('select from dory.state for update');
     const ids = processors === undefined ? null : await idsOf(client, processors);
     // What is said of all goes over what was said of single ones before.
     if (ids === null) await client.query('delete from dory.handovers');

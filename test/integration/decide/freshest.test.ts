@@ -7,7 +7,7 @@ import { plan } from '../../../src/plan/plan.ts';
 import { inTransaction } from '../../../src/platform/pg.ts';
 import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
 
-const [edge1, edge2, cam1] = ['e1', 'e2', 'c1'].map((end) => `00000000-0000-4000-8000-0000000000${end}`) as [string, string, string];
+const [edge1, edge2, cam1, cam2] = ['e1', 'e2', 'c1', 'c2'].map((end) => `00000000-0000-4000-8000-0000000000${end}`) as [string, string, string, string];
 
 let fleet: SmallFleet;
 beforeEach(async () => {
@@ -41,6 +41,8 @@ describe('what was decided is not written when meanwhile', () => {
     ['the node that takes them was decommissioned', "update edge_nodes set status = 'decommissioned' where id = $1", [edge2]],
     ['somebody locked something', "insert into dory.locks (scope, subject, name, owner, reason, expires_at) values ('node', $1, 'edge-1', 'ann', 'x', now() + interval '1 h')", [edge1]],
     ['automation was paused', "update dory.pause set paused = true, changed_by = 'ann', reason = 'x', changed_at = now()", []],
+    ['one was handed back', "insert into dory.handovers (subject, towards, asked_by, reason) values ('processor/' || $1::text, 'theirs', 'ann', 'x')", [cam1]],
+    ['all were handed back, save another', "insert into dory.handovers (subject, towards, asked_by, reason) values ('fleet', 'theirs', 'ann', 'x'), ('processor/' || $1::text, 'ours', 'ann', 'x')", [cam1]],
   ])('%s', async (_, text, values) => {
     const { snapshot, planned } = await aboutToMove();
     await sql(text, ...values);
@@ -54,6 +56,7 @@ describe('what was decided stands although meanwhile', () => {
   test.each<[string, string, unknown[]]>([
     ['a beat of an earlier placement came', 'insert into dory.beats (processor_id, epoch, last_beat_at) values ($1, 0, clock_timestamp())', [cam1]],
     ['policy changed', "insert into dory.policies (match, on_failure, set_by) values ('processor/' || $1::text, 'hold', 'ann')", [cam1]],
+    ['both are ours by name, of a fleet that was handed back', "insert into dory.handovers (subject, towards, asked_by, reason) values ('fleet', 'theirs', 'ann', 'x'), ('processor/' || $1::text, 'ours', 'ann', 'x'), ('processor/' || $2::text, 'ours', 'ann', 'x')", [cam1, cam2]],
     ['a lock ended', "insert into dory.locks (scope, subject, name, owner, reason, expires_at, ended_at) values ('node', $1, 'edge-1', 'ann', 'x', now() + interval '1 h', now())", [edge1]],
   ])('%s', async (_, text, values) => {
     const { snapshot, planned } = await aboutToMove();
