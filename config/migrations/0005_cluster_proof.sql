@@ -20,7 +20,7 @@ create table dory.argocd (
   check ((untold_commit is null) = (untold_why is null) and (untold_commit is null) = (untold_since is null))
 );
 
--- What a start finds of a folder that is as it was left: then no text of it is read, and nothing is sent for it.
+-- What a start finds of a folder that is as it was left: then no text of it is compared, and nothing is sent for it.
 -- Of what our fields of its objects amounted to, with all of them in place; null: nobody knows.
 alter table dory.applied add column owned text;
 -- `apps/v1/StatefulSet`: of its objects, and of what it had before and could not be deleted yet, which is found by its kind.

@@ -25,7 +25,7 @@ export interface Feedback {
   touch(processorId: string): void;
   /** Revisions reached the remote. */
   published(): void;
-  /** Looks at all of it, once. @throws as the database */
+  /** One look: at all of it the first time, then at what was touched. @throws as the database */
   once(): Promise<void>;
   /** Until `signal` is aborted. */
   run(signal: AbortSignal): Promise<void>;

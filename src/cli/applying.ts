@@ -15,6 +15,8 @@ import type { Runtime } from './runtime.ts';
 export interface Applying {
   /** A commit is on the remote. @param cycle that made it: the pass that brings it to the cluster is named like it */
   pushed(cycle: string): void;
+  /** Whether this instance leads may have changed, or the database is back. */
+  wake(): void;
   /** Applies while this instance leads, until `signal` is aborted. Rejects on a bug. */
   run(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -68,6 +70,7 @@ export function openApplying(runtime: Runtime, metrics: Metrics, { repository, l
       applier.overtake();
       loop.wake();
     },
+    wake: () => { loop.wake(); },
     run: async (signal) => {
       stopping = signal;
       await loop.run(signal);

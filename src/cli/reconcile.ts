@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { PassReport } from '../apply/applier.ts';
-import { createFeedback } from '../apply/feedback.ts';
+import { createFeedback, type Feedback } from '../apply/feedback.ts';
 import { cycle, goesOn, type CycleReport } from '../cycle.ts';
 import type { Cluster } from '../observe/cluster.ts';
 import { leaderOf, type Lease } from '../platform/leadership.ts';
@@ -54,10 +54,15 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
   const engine = await openEngine(runtime, { lease: () => lease, cluster, assertLeading: leading, onPushed: (push) => { argocd?.pushed(push); }, cycleName: () => cycleName });
   try {
     argocd?.start();
+    const health = cluster === null ? null : healthOf(runtime, lease, cluster);
+    // Of what is committed from here on it is known when it is live.
+    await health?.once();
     const report = await cycle(engine.stages);
     await argocd?.idle();
     const applied = settings.apply === 'ssa' ? reportDocument(await applyOnce(runtime, engine, { leading, cycleName })) : null;
-    if (cluster !== null) await recordHealth(runtime, lease, cluster);
+    for (const { processorId } of report.planned.changes) health?.touch(processorId);
+    health?.published();
+    await health?.once();
     return { report, applied };
   } finally {
     await engine.close();
@@ -66,10 +71,8 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
 }
 
 /** What the cluster shows by now; what it has yet to do, the next look tells. */
-async function recordHealth(runtime: OpenRuntime, lease: Lease, cluster: Cluster): Promise<void> {
-  const feedback = createFeedback({ ...runtime, metrics: createMetrics(), policy: runtime.settings.rollout, lease: () => lease, live: (id) => cluster.live(id) });
-  feedback.published();
-  await feedback.once();
+function healthOf(runtime: OpenRuntime, lease: Lease, cluster: Cluster): Feedback {
+  return createFeedback({ ...runtime, metrics: createMetrics(), policy: runtime.settings.rollout, lease: () => lease, live: (id) => cluster.live(id) });
 }
 
 async function applyOnce(runtime: OpenRuntime, { repository }: Engine, { leading, cycleName }: { readonly leading: () => Promise<void>; readonly cycleName: string }): Promise<PassReport> {

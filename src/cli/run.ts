@@ -98,7 +98,7 @@ interface Parts {
 
 async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: CycleReport) => void): Promise<Parts> {
   const { clock, random, log, settings } = runtime;
-  const candidate = createCandidate(runtime, metrics, () => { loop.wake(); });
+  const candidate = createCandidate(runtime, metrics, () => { loop.wake(); applying?.wake(); });
   const { leadership, database } = candidate;
   const stages = measureStages(clock, metrics);
   let cycleName = newCycleName(runtime);

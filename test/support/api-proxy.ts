@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlPlane } from './control-plane.ts';
 
-/** What becomes of one request: handed on; answered by the proxy itself; held for a while first; done, and its answer lost. */
+/** What becomes of one request: handed on; answered by the proxy itself; held for a while first; done, and its answer lost; neither done nor answered. */
 export type Fate =
   | { readonly kind: 'pass' }
   | { readonly kind: 'answer'; readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
   | { readonly kind: 'slow'; readonly ms: number }
-  | { readonly kind: 'lose' };
+  | { readonly kind: 'lose' }
+  | { readonly kind: 'swallow' };
 
 export interface ApiProxy {
   readonly url: string;
@@ -31,6 +32,10 @@ export async function apiProxy({ url: upstream, folder }: ControlPlane, fate: (l
     if (decided.kind === 'answer') {
       incoming.resume();
       outgoing.writeHead(decided.status, decided.headers).end(decided.body);
+      return;
+    }
+    if (decided.kind === 'swallow') {
+      incoming.resume();
       return;
     }
     const forward = (): void => {
