@@ -73,7 +73,8 @@ export function createQuarantine({ clock, random }: { readonly clock: Clock; rea
 
 function identity(action: SentAction): string {
   if (action.kind === 'prune') return action.live.uid;
-  return `${action.desired.digest} ${action.live?.uid ?? ''} ${String(action.force)}`;
+  // What was taken over since may be treated as ours.
+  return `${action.desired.digest} ${action.live?.uid ?? ''} ${String(action.live?.owned === null)} ${String(action.force)}`;
 }
 
 /** Null for what is no failure. Whether what is unknown happened, the watch will tell; else it is done again. */

@@ -58,6 +58,8 @@ describe('what failed is left alone', () => {
     expect(quarantine.objection(apply(ref('ConfigMap'), 'd2'))).toBeNull();
     quarantine.note(map, failed('never', 'immutable'), null);
     expect(quarantine.objection(apply(ref('ConfigMap'), 'd1', live(ref('ConfigMap'))))).toBeNull();
+    quarantine.note(apply(ref('ConfigMap'), 'd1', live(ref('ConfigMap'))), failed('never', 'immutable'), null);
+    expect(quarantine.objection(apply(ref('ConfigMap'), 'd1', { ...live(ref('ConfigMap')), owned: 'taken over' as Digest }))).toBeNull();
     quarantine.note(prune(ref('ConfigMap')), failed('later'), null);
     expect(quarantine.objection(prune(ref('ConfigMap'), 'u2'))).toBeNull();
   });
