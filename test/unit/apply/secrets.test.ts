@@ -126,7 +126,7 @@ test('surplus that something refers to is kept: a manifest, or an object of its 
   const asked: string[] = [];
   const uses: Readonly<Record<string, readonly Use[]>> = { plant: [{ name: used!.live.name, key: 'A' }], dock: [{ name: used!.live.name, key: 'A' }] };
   const unused = await unusedOf([rendered!, used!, free!, elsewhere!], {
-    rendered: (names) => Promise.resolve(names.filter((each) => each === rendered!.live.name).map((each) => ({ namespace: 'plant', name: each, key: 'A' }))),
+    rendered: (names) => Promise.resolve(names.flatMap((each) => (each === rendered!.live.name ? [{ namespace: 'plant', name: each, key: 'A' }] : [{ namespace: 'yard', name: each, key: 'A' }]))),
     inNamespace: (namespace) => {
       asked.push(namespace);
       return Promise.resolve(uses[namespace] ?? []);

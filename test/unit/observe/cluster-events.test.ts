@@ -58,10 +58,10 @@ const troubleOf = (words: EventWords): PodTrouble | null => words.ofPod(pod()).t
 
 test('nothing is asked while every set has its pod and every pod gets on, nor in the first moments of one that does not', async () => {
   const { asked, pass } = watched({
-    sets: [set({ short: false }), set({ uid: 's2', since: seconds(8) })],
+    sets: [set({ short: false }), set({ uid: 's2', since: seconds(11) })],
     pods: [pod({ ready: true }), pod({ terminating: true }), pod({ node: null }), pod({ trouble: { kind: 'waiting', reason: 'ErrImagePull', words: '' } }), pod({ since: seconds(5) })],
   });
-  await pass(seconds(9));
+  await pass(seconds(12));
   expect(asked).toEqual([]);
 });
 
