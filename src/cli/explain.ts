@@ -59,12 +59,14 @@ function processorLines(processor: Processor, format: 'table' | 'wide'): Line[] 
   ];
 }
 
-function agentLines({ agent }: Processor): Line[] {
+function agentLines({ agent, placement }: Processor): Line[] {
   if (agent === null) return [];
+  const stop = agent.confirmedBy !== null ? `confirmed by ${agent.confirmedBy}` : agent.acknowledgedMs !== null ? `acknowledged ${ago(agent.acknowledgedMs)}` : 'not acknowledged';
   const lease = agent.leaseMs === null ? 'none: it never echoed its placement epoch' : agent.leaseMs > 0 ? `good for ${span(agent.leaseMs)}` : `over since ${span(0 - agent.leaseMs)}`;
   return [
     ['Agent', `last beat ${ago(agent.lastBeatMs)}; lease ${lease}; commit ${agent.publishedMs === null ? 'not on the remote yet' : `on the remote ${ago(agent.publishedMs)}`}`],
-    ['', `stop ${agent.confirmedBy === null ? (agent.acknowledgedMs === null ? 'not acknowledged' : `acknowledged ${ago(agent.acknowledgedMs)}`) : `confirmed by ${agent.confirmedBy}`}; pods ${agent.pods}`],
+    // Nobody waits for the stop of what runs.
+    ...(placement?.phase === 'stopping' ? [['', `stop ${stop}; pods ${agent.pods}`] as const] : []),
   ];
 }
 

@@ -123,10 +123,16 @@ function toItem(row: Row): EventItem {
     ageMs: Math.max(0, Number(row.now_ms) - Number(row.at_ms)),
     kind, node, reason, evidence, cycle, processorId,
     processor: processorId === null ? null : processorStem(slug ?? 'processor', processorHash(processorId)),
-    why: reason === null ? said(kind, evidence) : why(reason, evidence),
+    why: whyOf(row),
     revision: row.revision === null ? null : Number(row.revision),
     commit: row.commit_sha,
   };
+}
+
+function whyOf({ kind, reason, evidence }: Row): string | null {
+  if (reason === null) return said(kind, evidence);
+  // Of what is over, no more is known than what it was.
+  return kind === 'hold-ended' ? `no longer ${reason}` : why(reason, evidence);
 }
 
 /** What is not decided by a reason was done by somebody: who, and why. */

@@ -145,6 +145,12 @@ describe('events', () => {
     expect(items.map(({ id }) => id)).toEqual(items.map(({ id }) => id).toSorted((a, b) => b - a));
   });
 
+  it('tell of a hold that is over by its name: its numbers were of then', async () => {
+    await fleet.pool.query(`insert into dory.events (kind, processor_id, reason, evidence) values ('hold-ended', '00000000-0000-4000-8000-0000000000c2', 'waiting-for-stability', '{}')`);
+    expect((await list(eventsList, { kind: 'hold-ended' })).items[0]).toMatchObject({ why: 'no longer waiting-for-stability' });
+    await fleet.pool.query(`delete from dory.events where kind = 'hold-ended'`);
+  });
+
   it('can be asked for by node, processor, kind, cycle, revision and age, and page by page', async () => {
     const kinds = async (input: object): Promise<string[]> => [...new Set((await list(eventsList, input)).items.map(({ kind }) => kind))].sort();
     const all = (await list(eventsList)).items;
