@@ -34,10 +34,16 @@ export function createContest(clock: Clock): Contest {
     },
     putBack: (key) => {
       const now = clock.monotonic();
-      for (const [other, { last }] of entries) if (now - last > calm) entries.delete(other);
-      const times = (entries.get(key)?.times ?? 0) + 1;
+      const before = entries.get(key);
+      const times = before === undefined || now - before.last > calm ? 1 : before.times + 1;
       const wait = times < freely ? 0 : Math.min(pause.longest, pause.first * 2 ** (times - freely));
+      entries.delete(key);
       entries.set(key, { times, last: now, until: millis(now + wait) });
+      // In the order of their last change: only those that go are looked at.
+      for (const [other, { last }] of entries) {
+        if (now - last <= calm) break;
+        entries.delete(other);
+      }
     },
     nextAt: () => {
       const now = clock.monotonic();
