@@ -6,6 +6,8 @@ export const argocdApi = 'argoproj.io/v1alpha1';
 
 interface ApplicationOptions extends ApplicationFolder {
   readonly project: string;
+  /** Those that the project allows. */
+  readonly namespaces: readonly string[];
   /** Whether what is gone from Git is deleted from the cluster. */
   readonly prune: boolean;
   readonly ignoreDifferences?: readonly Readonly<Record<string, unknown>>[];
@@ -15,7 +17,7 @@ interface ApplicationOptions extends ApplicationFolder {
  * No finalizer: to delete an Application, by mistake too, leaves what runs where it is.
  * No waves, no hooks: a failover would wait for what is unhealthy.
  */
-export function application(scope: Construct, props: ArgocdProps, { name, path, project, prune, ignoreDifferences = [] }: ApplicationOptions): ApiObject {
+export function application(scope: Construct, props: ArgocdProps, { name, path, project, namespaces, prune, ignoreDifferences = [] }: ApplicationOptions): ApiObject {
   return new ApiObject(scope, name, {
     apiVersion: argocdApi,
     kind: 'Application',
@@ -29,7 +31,7 @@ export function application(scope: Construct, props: ArgocdProps, { name, path, 
     spec: {
       project,
       source: { repoURL: props.repoUrl, targetRevision: props.revision, path, directory: { recurse: true } },
-      destination: destinationOf(props),
+      destination: { ...destinationOf(props), ...namespaceAmong(namespaces) },
       syncPolicy: syncPolicy(prune),
       ...(ignoreDifferences.length > 0 ? { ignoreDifferences } : {}),
     },
@@ -40,6 +42,17 @@ export const argocdLabels = ({ cluster }: ArgocdProps): Record<string, string> =
 
 export function destinationOf({ destination }: ArgocdProps): Record<string, string> {
   return destination.includes('://') ? { server: destination } : { name: destination };
+}
+
+/**
+ * Objects name their own. But a project that does not allow any namespace whatever refuses an Application that names none: one that it allows, or,
+ * where it only has patterns, one that fits the first and need not be there.
+ */
+function namespaceAmong(namespaces: readonly string[]): { readonly namespace?: string } {
+  if (namespaces.includes('*')) return {};
+  const plain = namespaces.filter((each) => !/[![]/.test(each));
+  const namespace = plain.find((each) => !/[*?]/.test(each)) ?? plain[0]?.replace(/[*?]/g, 'x');
+  return namespace === undefined ? {} : { namespace };
 }
 
 function syncPolicy(prune: boolean): Record<string, unknown> {

@@ -31,12 +31,10 @@ class ProjectsChart extends Chart {
       namespacedKinds: [{ group: 'apps', kind: 'StatefulSet' }],
     });
     const { clusterKinds, namespacedKinds } = contentsOf(systemFiles.values());
-    // What processors need goes where processors may run; so these files stay as they are when a namespace comes into use.
-    const { namespaces } = contentsOf([...systemFiles].filter(([name]) => !name.startsWith('processor-access-')).map(([, text]) => text));
     project(this, props, {
       name: systemProject(props),
       description: 'What Dory itself needs, and what its processors need in their namespaces.',
-      namespaces: props.namespaces.includes('*') ? ['*'] : [...new Set([...props.namespaces, ...namespaces])].sort(),
+      namespaces: systemNamespaces(props, systemFiles),
       clusterKinds,
       namespacedKinds,
     });
@@ -44,14 +42,21 @@ class ProjectsChart extends Chart {
 }
 
 class ApplicationsChart extends Chart {
-  constructor(scope: Construct, id: string, props: ArgocdProps, { layout }: ArgocdContent) {
+  constructor(scope: Construct, id: string, props: ArgocdProps, { layout, systemFiles }: ArgocdContent) {
     super(scope, id);
     for (const folder of processorFolders(props, layout)) {
-      application(this, props, { ...folder, project: props.project, prune: true, ignoreDifferences: claimDefaults });
+      application(this, props, { ...folder, project: props.project, namespaces: props.namespaces, prune: true, ignoreDifferences: claimDefaults });
     }
     // Not pruned: settings that are incomplete for a while must not delete the orchestrator, nor the pool with its nodes.
-    application(this, props, { ...systemFolder(props), project: systemProject(props), prune: false });
+    application(this, props, { ...systemFolder(props), project: systemProject(props), namespaces: systemNamespaces(props, systemFiles), prune: false });
   }
+}
+
+/** What processors need goes where processors may run; so the generated files stay as they are when a namespace comes into use. */
+function systemNamespaces(props: ArgocdProps, systemFiles: ArgocdContent['systemFiles']): readonly string[] {
+  if (props.namespaces.includes('*')) return ['*'];
+  const { namespaces } = contentsOf([...systemFiles].filter(([name]) => !name.startsWith('processor-access-')).map(([, text]) => text));
+  return [...new Set([...props.namespaces, ...namespaces])].sort();
 }
 
 /** What the API server adds to claims of a StatefulSet, and Argo CD would see as a difference for ever. */

@@ -45,7 +45,7 @@ export interface ArgocdWorld {
   /** What `dory status` shows of Argo CD, of what is stored now. */
   readonly shown: () => Promise<NonNullable<Status['argocd']>>;
   /** Another instance, begun anew. */
-  readonly instance: () => Promise<Argocd>;
+  readonly instance: (metrics: Metrics) => Promise<Argocd>;
   readonly close: () => Promise<void>;
 }
 
@@ -89,14 +89,14 @@ async function open({ cluster, kubeconfig, home }: ArgocdClusters, { flags, chan
   });
   closes.push(() => fleet.close());
   const metrics = createMetrics();
-  const instance = async (): Promise<Argocd> => {
-    const opened = await openArgocd({ ...fleet.runtime, kubernetes: { kind: 'file', path: kubeconfig } }, metrics);
+  const instance = async (its: Metrics): Promise<Argocd> => {
+    const opened = await openArgocd({ ...fleet.runtime, kubernetes: { kind: 'file', path: kubeconfig } }, its);
     if (opened === null) throw new Error('no Argo CD');
     closes.push(opened.close);
     opened.start();
     return opened;
   };
-  its = await instance();
+  its = await instance(metrics);
   await fleet.once();
   const podsAre = (expected: readonly string[]): Promise<void> => until(async () => (await podsOf(cluster)).join() === expected.join(), `the pods are ${expected.join(', ')}`, patience);
   // After the Applications, which would put them back.

@@ -48,8 +48,15 @@ describe('the Applications', () => {
   });
 
   test('go to a cluster by its URL or by its name', () => {
-    expect(at(find(objects(), 'Application', 'dory-north-system'), 'spec.destination')).toEqual({ server: 'https://kubernetes.default.svc' });
-    expect(at(find(objects({ destination: 'north-1' }), 'Application', 'dory-north-system'), 'spec.destination')).toEqual({ name: 'north-1' });
+    const all = { namespaces: ['*'] };
+    expect(at(find(objects(all), 'Application', 'dory-north-system'), 'spec.destination')).toEqual({ server: 'https://kubernetes.default.svc' });
+    expect(at(find(objects({ ...all, destination: 'north-1' }), 'Application', 'dory-north-system'), 'spec.destination')).toEqual({ name: 'north-1' });
+  });
+
+  test.each([
+    [['*'], undefined], [['!kube-system', '*'], undefined], [['plant-*', 'default'], 'default'], [['plant-*', 'yard-?'], 'plant-x'], [['!plant-1', 'plant-?'], 'plant-x'], [['[!a]*'], undefined],
+  ])('where a project allows %j, name the namespace %s', (namespaces, namespace) => {
+    expect((at(find(objects({ namespaces }), 'Application', 'dory-north-processors'), 'spec.destination') as { namespace?: string }).namespace).toBe(namespace);
   });
 });
 
