@@ -162,6 +162,12 @@ test('a failure is told once, and its end; the row never leaves the desired set'
   expect((await database.pool.query('select from dory.placements')).rowCount).toBe(3);
 });
 
+test('a label that is no processor\'s holds up nothing', async () => {
+  feedback.touch('of-somebody-else');
+  await show('c1');
+  expect(await row('c1')).toMatchObject({ state: 'live' });
+});
+
 test('a quota that keeps the pod from being created is told with the words of the cluster', async () => {
   await show('c1', { pod: null, refusal: 'pods "x" is forbidden: exceeded quota: small' });
   expect(await row('c1')).toMatchObject({ status: 'pending', pod: null, state: 'failed', reason: 'quota-exceeded', health: { status: 'quota-exceeded' } });
@@ -202,6 +208,18 @@ test('what the cluster does not show ten minutes after its commit failed', async
   expect(await row('c1')).toMatchObject({ state: 'failed', reason: 'not-applied' });
 });
 
+test('what was decided is looked at again when it is on the remote', async () => {
+  await database.pool.query('update dory.revisions set committed_at = null');
+  feedback.touch(id('c1'));
+  await rounds();
+  await database.pool.query(`update dory.revisions set committed_at = now() - interval '601 seconds'`);
+  await rounds();
+  expect(await row('c1')).toMatchObject({ state: null });
+  feedback.published();
+  await rounds();
+  expect(await row('c1')).toMatchObject({ state: 'failed', reason: 'not-applied' });
+});
+
 test('of a cluster that gives no news nothing is told, and all of it afterwards', async () => {
   const known = cluster;
   await show('c2');
@@ -227,6 +245,16 @@ test('whoever does not lead writes nothing, and looks at everything once it does
   expect(await row('c1')).toMatchObject({ state: null });
   lease = await lead();
   await rounds();
+  await rounds();
+  expect(await row('c1')).toMatchObject({ state: 'live', status: 'running' });
+});
+
+test('what could not be written is written later', async () => {
+  await database.pool.query(`alter table dory.rollouts add constraint none check (state <> 'live')`);
+  await show('c1');
+  expect(await row('c1')).toMatchObject({ state: null, status: 'pending' });
+  await database.pool.query('alter table dory.rollouts drop constraint none');
+  clock.advance(seconds(2));
   await rounds();
   expect(await row('c1')).toMatchObject({ state: 'live', status: 'running' });
 });

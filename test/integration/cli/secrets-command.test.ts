@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { seedSmallFleet } from '../../support/fleet.ts';
+import { until } from '../../support/until.ts';
 import { workshop, type Workshop } from './program.ts';
 
 const [template, sensor] = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-0000000000f1'];
@@ -63,4 +64,25 @@ test('a person\'s word that a Secret has the values of now raises what manifests
   const refused = await shop.here('secrets', '--replaced', 'dory-sensor-other');
   expect(refused.code).not.toBe(0);
   expect(refused.err).toContain('dory-sensor-other');
+});
+
+test('without a cluster, a password that is replaced under a running program restarts pods when a person says that its Secret has it', { timeout: 60_000 }, async () => {
+  const name = `dory-sensor-${sensor}`;
+  const running = shop.start([`--config-db=${shop.url}`, '--heartbeats-receiver', 'external', '--poll-interval', '1s', '--http-host', '127.0.0.1', '--http-port', '0']);
+  await running.logged(({ msg, revision }) => msg === 'pushed' && revision === 1);
+  const pending = async (): Promise<number> => (await shop.pool.query(`select from dory.events where kind = 'credentials-pending'`)).rowCount ?? 0;
+  let round = 0;
+  // What it was before, the program reads beside its first cycles.
+  await until(async () => {
+    await shop.pool.query(`update sensors set connection_config = jsonb_set(connection_config, '{password}', to_jsonb('round-' || $1::text))`, [String(round += 1)]);
+    await shop.pool.query(`select pg_notify('dory', 'test')`);
+    return (await pending()) > 0;
+  }, 'the replacement is seen');
+  expect((await shop.pool.query('select max(id)::int as revision from dory.revisions')).rows).toEqual([{ revision: 1 }]);
+  expect((await shop.here('secrets', '--replaced', name)).code).toBe(0);
+  await running.logged(({ msg, revision }) => msg === 'pushed' && revision === 2);
+  expect((await shop.git('grep', '-c', 'dory.io/secret-versions: sensor=2', 'main', '--', 'clusters/test/processors')).trim().split('\n')).toHaveLength(2);
+  expect(running.log.map((line) => JSON.stringify(line)).join('\n')).not.toMatch(/round-\d/);
+  running.signal('SIGTERM');
+  await running.ended;
 });

@@ -83,6 +83,10 @@ describe('health', () => {
   });
 });
 
+test('what is live is news once for each decision', () => {
+  expect(changeOf(row({ ours: true, recorded: recorded('live', null, 16) }), live)).toMatchObject({ rollout: { state: 'live', epoch: 3, revision: 17 }, event: null });
+});
+
 test('what had failed and goes on is under way, and its recovery is told with what it was', () => {
   const change = changeOf(row({ recorded: recorded('failed', 'image-pull') }), progressing);
   expect(change).toMatchObject({ rollout: { state: 'progressing', evidence: { before: 'image-pull' } }, health: null, event: null });

@@ -75,6 +75,7 @@ describe('what is live', () => {
     expect(judged(stopping, live([set({ stopped: true })], []))).toEqual(['live', null]);
     expect(judged(stopping, live([set({ stopped: true })], [pod({ epoch: 2 })]))).toEqual(['progressing', null]);
     expect(judged(stopping, live([set()], [pod({ ready: true })]))).toEqual(['progressing', null]);
+    expect(judged(stopping, live([set()], []))).toEqual(['progressing', null]);
     expect(judged(stopping, live([set({ stopped: true })], [pod({ epoch: 4 })]))).toEqual(['live', null]);
   });
 });

@@ -31,6 +31,7 @@ const own = [
   'dory_maintenance_locks{scope}', 'dory_paused', 'dory_heartbeat_lag_seconds', 'dory_heartbeat_intake_covered', 'dory_leader_lease_age_seconds', 'dory_database_behind',
   'dory_argocd_applications{sync,health}', 'dory_argocd_sync_failures_total', 'dory_argocd_notifications_total{result}', 'dory_argocd_sync_seconds',
   'dory_apply_objects_total{outcome}', 'dory_apply_requests_total', 'dory_apply_seconds', 'dory_apply_problems{reason}', 'dory_apply_in_sync', 'dory_applied_revision', 'dory_drift_total{action}',
+  'dory_secret_writes_total{outcome}', 'dory_secret_problems{reason}',
   'dory_leftover_pods{state}', 'dory_leftover_pods_removed_total{how}', 'dory_adoptions_open', 'dory_adoptions_total',
   'dory_commit_live_seconds', 'dory_rollouts{state}', 'dory_failed_rollouts{reason}',
 ];
