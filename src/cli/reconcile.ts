@@ -59,6 +59,7 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
     await health?.once();
     const report = await cycle(engine.stages);
     await argocd?.idle();
+    await argocd?.record();
     const applied = settings.apply === 'ssa' ? reportDocument(await applyOnce(runtime, engine, { leading, cycleName })) : null;
     for (const { processorId } of report.planned.changes) health?.touch(processorId);
     health?.published();
