@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { createSecretsKeeper } from '../../src/apply/secrets-keeper.ts';
+import { createRotationsKeeper } from '../../src/apply/secrets-rotations.ts';
 import { surplusGrace } from '../../src/apply/secrets-surplus.ts';
 import { observeSettings } from '../../src/cli/policy.ts';
 import { runCli } from '../../src/cli/program.ts';
@@ -11,6 +12,7 @@ import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient } from '../../src/platform/kube/client.ts';
 import { createKubeWriter } from '../../src/platform/kube/write.ts';
+import { acquire } from '../../src/platform/leadership.ts';
 import { createLog, silentLog } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { installAccess, ownKubeconfig } from '../support/cluster-fleet.ts';
@@ -222,6 +224,38 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
     expect(await list()).toEqual([[envSecret, 'incomplete'], [sensorSecret, 'replaced']]);
     await run('update processors set sensor_id = null');
     expect(await list()).toEqual([[envSecret, 'incomplete'], [sensorSecret, 'unused']]);
+  });
+
+  test('that somebody else writes restart pods when they have what the database has', async () => {
+    const { engine, runtime } = await program();
+    await engine.close();
+    const bytes = (word: string) => Buffer.from(word).toString('base64');
+    await server.send('POST', '/api/v1/namespaces/default/secrets', { metadata: { name: sensorSecret }, data: { SENSOR_PASSWORD: bytes(words.camera), SENSOR_LIST: bytes(`[{"token":"${words.camera}"}]`) } });
+    const keeper = createRotationsKeeper({
+      client: createKubeClient(createAccess({ kind: 'file', path: await ownKubeconfig(server) })), pool: database.pool, credentials: (wanted) => readCredentials(database.pool, wanted),
+      credentialRows: () => readCredentialRows(database.pool), metrics: null, clock: systemClock, random: systemRandom, log: silentLog, onChange: () => undefined,
+    });
+    closes.push(() => keeper.close());
+    const { fleet: desired } = await createObserver(database.pool, observeSettings(runtime.settings)).observe();
+    const lead = { epoch: (await acquire(database.pool, 'test'))?.epoch ?? 0, assertLeading: () => Promise.resolve() };
+    let rows = 0;
+    /** As if rows had changed, until the look is over. */
+    const look = async () => {
+      await keeper.keep({ ...desired }, String(rows += 1), lead);
+    };
+    await until(async () => {
+      await run(`update sensors set connection_config = jsonb_set(connection_config::jsonb, '{password}', '"${words.later}${String(rows)}"')`);
+      await look();
+      return (await versions()).length === 1;
+    }, 'the replacement is seen');
+    expect(await versions()).toEqual([{ name: sensorSecret, version: 1, begun: 2 }]);
+    await run(`update sensors set connection_config = jsonb_set(connection_config::jsonb, '{password}', '"${words.later}"')`);
+    await server.send('PATCH', `/api/v1/namespaces/default/secrets/${sensorSecret}`, { data: { SENSOR_PASSWORD: bytes(words.later) } });
+    await until(async () => {
+      await look();
+      return JSON.stringify(await versions()) === JSON.stringify([{ name: sensorSecret, version: 2, begun: 2 }]);
+    }, 'pods may restart');
+    expect((await read(sensorSecret)).metadata.managedFields.map(({ manager }) => manager), 'nothing is written').not.toContain('dory-orchestrator');
   });
 
   test('that nothing needs go, after a while, and only if nothing refers to them', async () => {

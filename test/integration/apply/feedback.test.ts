@@ -197,6 +197,20 @@ describe('an agent that beats', () => {
   });
 });
 
+test('an agent of an earlier placement does not speak for this one', async () => {
+  await database.pool.query(`insert into dory.beats (processor_id, epoch, last_beat_at) values ($1, 1, now())`, [id('c1')]);
+  await database.pool.query(`update processors set health_status = '{"status": "degraded", "healthy": false}', consecutive_failures = 7 where id = $1`, [id('c1')]);
+  await database.pool.query('update dory.placements set epoch = 2');
+  await show('c1', { epoch: 2 });
+  expect(await row('c1')).toMatchObject({ health: { status: 'healthy', source: 'kubernetes' }, failures: 0 });
+});
+
+test.each(['terminated', 'failed'])('what an operator called %s is left as it is', async (status) => {
+  await database.pool.query('update processors set status = $2 where id = $1', [id('c1'), status]);
+  await show('c1');
+  expect(await row('c1')).toMatchObject({ status, pod: null, health: null, state: null });
+});
+
 test('what the cluster does not show ten minutes after its commit failed', async () => {
   await database.pool.query(`update dory.revisions set committed_at = now() - interval '599 seconds'`);
   feedback.touch(id('c1'));
@@ -206,6 +220,7 @@ test('what the cluster does not show ten minutes after its commit failed', async
   clock.advance(seconds(5));
   await rounds();
   expect(await row('c1')).toMatchObject({ state: 'failed', reason: 'not-applied' });
+  expect((await metrics.podCreationErrors.get()).values, 'there was no pod to create').toEqual([]);
 });
 
 test('what was decided is looked at again when it is on the remote', async () => {
