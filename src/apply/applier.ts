@@ -114,7 +114,7 @@ function leftKinds(left: ReadonlyMap<string, LeftShard>): readonly KindRef[] {
   return [...names].map((name) => ({ apiVersion: name.slice(0, name.lastIndexOf('/')), kind: name.slice(name.lastIndexOf('/') + 1) }));
 }
 
-/** Of folders that are as they were left, by whichever instance, no text has to be read, and no object to be applied to see how the server writes it. */
+/** Of folders that are as they were left, by whichever instance, no text has to be compared, and no object to be applied to see how the server writes it. */
 function recall(state: State, tree: DesiredTree, left: ReadonlyMap<string, LeftShard>): void {
   const { synced, inventory: { objects }, clock } = state;
   for (const shard of byShard(tree)) {

@@ -100,14 +100,16 @@ function missing(entry: DesiredEntry): ApplyFinding {
 /** Of an object that was read because no watch shows it. @param live null: there is none */
 export function compareRead(entry: DesiredEntry, live: LiveObject | null, { synced, rules }: Pick<ComparedWith, 'synced' | 'rules'>): Exclude<Finding, { kind: 'look' }> {
   if (live === null) return missing(entry);
-  if (live.owned === null && !rules.adopt) return skip(entry, 'not-ours', 'an object of this name is there, and nothing of it is ours');
-  return compareLive(entry, live, synced.get(keyOf(entry.ref)) ?? null, rules);
+  const before = synced.get(keyOf(entry.ref)) ?? null;
+  if (live.owned === null && before === null && !rules.adopt) return skip(entry, 'not-ours', 'an object of this name is there, and nothing of it is ours');
+  return compareLive(entry, live, before, rules);
 }
 
 function compareLive(entry: DesiredEntry, live: LiveObject, synced: Synced | null, rules: ApplyRules): Exclude<Finding, { kind: 'look' }> {
   if (live.terminating) return skip(entry, 'terminating', 'it is being deleted');
   if (live.trackedBy !== null && !rules.adopt) return skip(entry, 'tracked-by-argocd', `the Application ${live.trackedBy} of Argo CD tracks it`);
-  if (live.owned === null) return adopt(entry, live, rules);
+  // Of what was ours a moment ago somebody may have changed each field: that is drift.
+  if (live.owned === null && synced === null) return adopt(entry, live, rules);
   const force = rules.drift === 'correct' || rules.adopt;
   const changed: ApplyFinding = { kind: 'apply', entry, live, force, why: 'changed', migrate: rules.adopt && live.trackedBy !== null };
   if (synced === null) return entry.revision === live.revision && !changed.migrate ? { kind: 'verify', entry, live } : changed;
