@@ -1,33 +1,32 @@
 import { expect, test } from 'vitest';
 import { createContest } from '../../../src/apply/contest.ts';
-import { millis } from '../../../src/model/time.ts';
+import { millis, seconds } from '../../../src/model/time.ts';
 import { manualClock } from '../../support/clock.ts';
 
-const key = 'apps/v1/StatefulSet/harbor/cam-e1';
-
-test('what somebody changes again and again is put back with growing pauses, and others at once', () => {
+test('what is changed back each time is put back at once, then with growing pauses, and at once again after a calm', () => {
   const clock = manualClock();
   const contest = createContest(clock);
-  for (let n = 0; n < 9; n += 1) contest.putBack(key);
-  expect(contest.objection(key)).toBeNull();
-  const pauses = Array.from({ length: 9 }, () => {
-    contest.putBack(key);
-    expect(contest.objection(key)).not.toBeNull();
-    expect(contest.objection('another')).toBeNull();
-    const wait = (contest.nextAt() ?? 0) - clock.monotonic();
-    clock.advance(millis(wait));
-    expect([contest.objection(key), contest.nextAt()]).toEqual([null, null]);
-    return wait / 1000;
-  });
-  expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
+  const waits: number[] = [];
+  for (let n = 0; n < 20; n += 1) {
+    contest.putBack('a');
+    const next = contest.nextAt();
+    waits.push(next === null ? 0 : next - clock.monotonic());
+    expect(contest.objection('a') === null).toBe(next === null);
+    clock.advance(millis(waits.at(-1) ?? 0));
+    expect([contest.objection('a'), contest.nextAt()]).toEqual([null, null]);
+  }
+  expect(waits.slice(0, 9)).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  expect(waits.slice(9, 13)).toEqual([1_000, 2_000, 4_000, 8_000]);
+  expect(waits.at(-1)).toBe(60_000);
+  clock.advance(seconds(301));
+  contest.putBack('a');
+  expect(contest.objection('a')).toBeNull();
 });
 
-test('after five quiet minutes it begins anew', () => {
+test('one object\'s quarrel is no other one\'s', () => {
   const clock = manualClock();
   const contest = createContest(clock);
-  for (let n = 0; n < 12; n += 1) contest.putBack(key);
-  expect(contest.objection(key)).not.toBeNull();
-  clock.advance(millis(300_001));
-  contest.putBack(key);
-  expect(contest.objection(key)).toBeNull();
+  for (let n = 0; n < 12; n += 1) contest.putBack('a');
+  contest.putBack('b');
+  expect([contest.objection('a') === null, contest.objection('b')]).toEqual([false, null]);
 });
