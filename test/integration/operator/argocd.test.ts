@@ -67,6 +67,8 @@ test('what a person switched off is shown, with how to make it as it was', async
   expect(await problems()).toEqual([
     expect.stringMatching(/^a automatic sync is switched off .* kubectl apply -f clusters.test.argocd.$/), expect.stringMatching(/^b prune is switched off.* kubectl apply/), expect.stringMatching(/^d automatic/),
   ]);
+  await record({ changed: [application('a'), application('b'), application('d', system)] });
+  expect(await problems()).toEqual([]);
 });
 
 test('folders that no Application syncs are missing', async () => {

@@ -120,6 +120,10 @@ describe('of two commits', () => {
     const { pushed, holds } = createCommitOrder();
     for (let n = 1; n <= 500; n += 1) pushed(String(n), [String(n - 1)]);
     expect([holds('499', '500'), holds('301', '500'), holds('300', '500')]).toEqual([false, false, true]);
+    // Counted from its push, and not from when it was met before.
+    pushed('501', ['far']);
+    for (const next of [...Array.from({ length: 150 }, (_, n) => String(n + 502)), 'far', ...Array.from({ length: 150 }, (_, n) => String(n + 702))]) pushed(next, []);
+    expect(holds('far', '851')).toBe(false);
   });
 });
 
