@@ -15,7 +15,7 @@ export interface Lead {
   readonly assertLeading: () => Promise<void>;
 }
 
-export interface PassResult {
+interface PassResult {
   /** Manifests have to show other versions. */
   readonly raised: boolean;
   readonly failed: boolean;

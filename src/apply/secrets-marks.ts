@@ -2,7 +2,7 @@ import type { Credentials } from '../model/credentials.ts';
 import type { Mark, Marker } from './secrets-live.ts';
 
 /** Marks of the credentials of each Secret, by its keys. */
-export type Marks = ReadonlyMap<string, ReadonlyMap<string, Mark>>;
+type Marks = ReadonlyMap<string, ReadonlyMap<string, Mark>>;
 
 export interface CredentialSource {
   /** The credentials of these Secrets, or of all. */

@@ -97,6 +97,19 @@ test('somebody who keeps changing a Secret is met once a minute', async () => {
   expect(sent).toHaveLength(2);
 });
 
+test('what the watch never shows is written again after a while', async () => {
+  const { shows, look, sent, rotate, later } = await stage();
+  shows('old', 1, '1');
+  rotate('new');
+  await look();
+  later(30_000);
+  await look();
+  expect(sent).toHaveLength(1);
+  later(1);
+  await look();
+  expect(sent).toHaveLength(2);
+});
+
 const events = async () => (await database.pool.query<{ kind: string; evidence: Record<string, unknown> }>(`select kind, evidence from dory.events where kind like 'secret-%' or kind like 'credentials-%' order by id`)).rows;
 const problems = async ({ secretProblems }: Metrics) => (await secretProblems.get()).values.map(({ labels, value }) => [labels.reason, value]);
 const place = `plant/${name}`;
