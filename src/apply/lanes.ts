@@ -31,9 +31,11 @@ const mostWaiting = 1_000;
  */
 export function runInLanes<T, R>(options: LanesOptions<T, R>): Promise<readonly T[]> {
   return new Promise((resolve, reject) => {
-    const lanes: Lanes<T> = { ready: [], waiting: [], running: new Set(), asking: false, drained: false, trouble: [], timer: new AbortController() };
+    const lanes: Lanes<T> = { ready: [], waiting: [], running: new Set(), asking: false, drained: false, trouble: [], timer: null };
     const pump = (): void => {
-      lanes.timer.abort();
+      // An abort costs as much as a small object's request, also of what has ended.
+      lanes.timer?.abort();
+      lanes.timer = null;
       const halted = options.signal.aborted || lanes.trouble.length > 0;
       if (!halted) {
         startWhatMay(lanes, options, pump);
@@ -63,8 +65,8 @@ interface Lanes<T> {
   /** There are no more. */
   drained: boolean;
   readonly trouble: Error[];
-  /** Ends the one wait of all. */
-  timer: AbortController;
+  /** Ends the one wait of all; null while nothing waits. */
+  timer: AbortController | null;
 }
 
 function isOpen<T>({ ready, waiting, drained }: Lanes<T>): boolean {

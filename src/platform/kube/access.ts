@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent, type RequestOptions } from 'node:https';
 import { delimiter } from 'node:path';
+import { urlToHttpOptions } from 'node:url';
 import { KubeConfig, type Cluster } from '@kubernetes/client-node';
 import { Failure } from '../../model/failure.ts';
 import { seconds, type Millis } from '../../model/time.ts';
@@ -17,6 +18,8 @@ export type KubeSource =
 /** Where, and as whom, a request goes now. */
 export interface KubeConnection {
   readonly url: string;
+  /** The same, taken apart once; its `path` goes before each other. */
+  readonly origin: ReturnType<typeof urlToHttpOptions>;
   readonly agent: HttpAgent;
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -54,7 +57,8 @@ export function createAccess(source: KubeSource, clock: Pick<Clock, 'monotonic'>
       if (cluster === null) throw new Error('its current context names no cluster');
       // Those of the pool before end by themselves: a request lasts seconds, and no server keeps an idle connection for long.
       pool = keepPool(pool, cluster, options);
-      return { url: cluster.server, agent: pool.agent, headers: headersOf(options) };
+      const url = cluster.server.replace(/\/$/, '');
+      return { url, origin: urlToHttpOptions(new URL(url)), agent: pool.agent, headers: headersOf(options) };
     } catch (cause) {
       if (config === reading) config = null;
       throw unusable(source, cause);

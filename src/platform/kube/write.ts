@@ -52,11 +52,12 @@ interface Exchange {
   readonly wasIdle: boolean;
 }
 
-function sendOnce({ url, agent, headers }: KubeConnection, { method, path, body }: KubeRequest): Promise<Exchange> {
-  const send = url.startsWith('https:') ? httpsRequest : httpRequest;
+function sendOnce({ origin, agent, headers }: KubeConnection, { method, path, body }: KubeRequest): Promise<Exchange> {
+  const isSecure = origin.protocol === 'https:';
+  const send = isSecure ? httpsRequest : httpRequest;
   const about = body === undefined ? {} : { 'content-type': body.type, 'content-length': String(Buffer.byteLength(body.text)) };
   return new Promise((resolve) => {
-    const sent = send(`${url}${path}`, { method, agent, headers: { accept: 'application/json', ...headers, ...about } });
+    const sent = send({ ...origin, path: `${(origin.path ?? '').replace(/\/$/, '')}${path}`, method, agent, headers: { accept: 'application/json', ...headers, ...about } });
     let connected = false;
     let answering = false;
     const fail = (error: NodeJS.ErrnoException): void => {
@@ -66,7 +67,7 @@ function sendOnce({ url, agent, headers }: KubeConnection, { method, path, body 
     sent.once('socket', (socket) => {
       // With TLS a socket is ready for the request when the handshake is over.
       if (sent.reusedSocket) connected = true;
-      else socket.once(url.startsWith('https:') ? 'secureConnect' : 'connect', () => { connected = true; });
+      else socket.once(isSecure ? 'secureConnect' : 'connect', () => { connected = true; });
     });
     sent.setTimeout(patience, () => { sent.destroy(new Error(`nothing came for ${String(patience / 1000)} s`)); });
     sent.once('response', (response) => {

@@ -1,8 +1,12 @@
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { millis } from '../../../src/model/time.ts';
 import { createAccess } from '../../../src/platform/kube/access.ts';
+import { createKubeClient } from '../../../src/platform/kube/client.ts';
+import { createKubeWriter } from '../../../src/platform/kube/write.ts';
 import { manualClock } from '../../support/clock.ts';
 import { temporaryFolder } from '../../support/temp.ts';
 
@@ -10,11 +14,11 @@ let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 beforeAll(async () => { folder = await temporaryFolder(); });
 afterAll(() => folder.remove());
 
-async function kubeconfig(name: string, token: string, cluster = 'c'): Promise<string> {
+async function kubeconfig(name: string, token: string, cluster = 'c', server = 'https://c.example'): Promise<string> {
   const path = join(folder.path, name);
   await writeFile(path, JSON.stringify({
     apiVersion: 'v1', kind: 'Config', 'current-context': 'c',
-    clusters: [{ name: 'c', cluster: { server: 'https://c.example' } }], users: [{ name: 'u', user: { token } }], contexts: [{ name: 'c', context: { cluster, user: 'u' } }],
+    clusters: [{ name: 'c', cluster: { server, 'insecure-skip-tls-verify': server.startsWith('http:') } }], users: [{ name: 'u', user: { token } }], contexts: [{ name: 'c', context: { cluster, user: 'u' } }],
   }));
   return path;
 }
@@ -49,4 +53,26 @@ test('a file that was of no use is read again', async () => {
   await kubeconfig('late', 'good');
   expect((await access.connect()).headers).toEqual({ Authorization: 'Bearer good' });
   access.close();
+});
+
+test('a server below a path, and one by an address of IPv6, is asked there', async () => {
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    seen.push(request.url ?? '');
+    response.end('{}');
+  });
+  await new Promise<void>((resolve) => { server.listen(0, '::1', resolve); });
+  onTestFinished(() => new Promise<void>((resolve) => {
+    server.close(() => { resolve(); });
+    server.closeAllConnections();
+  }));
+  const { port } = server.address() as AddressInfo;
+  for (const path of ['', '/', '/k8s/clusters/c1', '/k8s/clusters/c1/']) {
+    const access = createAccess({ kind: 'file', path: await kubeconfig('below', 'good', 'c', `http://[::1]:${String(port)}${path}`) });
+    expect(await createKubeWriter(access).send({ method: 'GET', path: '/api/v1?x=1' })).toMatchObject({ kind: 'answered', status: 200 });
+    expect(await createKubeClient(access).get('/api/v1', { x: '1' })).toMatchObject({ body: {} });
+    access.close();
+  }
+  expect(seen.filter((_, n) => n % 2 === 1)).toEqual(seen.filter((_, n) => n % 2 === 0));
+  expect(seen.filter((_, n) => n % 2 === 0)).toEqual(['/api/v1?x=1', '/api/v1?x=1', '/k8s/clusters/c1/api/v1?x=1', '/k8s/clusters/c1/api/v1?x=1']);
 });
