@@ -16,6 +16,10 @@ import { keyOf, type LiveObject } from './objects.ts';
  * Members are found by the label `managed-by=dory-orchestrator`, as kubectl's ApplySets are by theirs. The label of an ApplySet
  * itself is not set: it would have to stand in every committed file to no use of ours, and would let `kubectl apply --prune` of
  * anybody delete what the fences keep.
+ *
+ * StatefulSets are watched by `observe` as well. That copy is kept on every instance, is of their status, and decides with its own signs of
+ * life about failover; this one is kept where commits are applied, and of who owns which field. One stream for both would tie
+ * the two stages together, and make each instance read all of `managedFields`, to save the leader one stream of one kind.
  */
 export interface LiveInventory extends Inventory {
   /** Begins to watch these kinds, where that is not done yet and the server says where. */

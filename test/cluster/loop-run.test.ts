@@ -5,13 +5,13 @@ import { openApplying } from '../../src/cli/applying.ts';
 import type { Leadership } from '../../src/platform/campaign.ts';
 import { createMetrics, type Metrics } from '../../src/platform/metrics.ts';
 import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
+import { openSmallFleet, type TestFleet } from '../support/fleet.ts';
 import { halfOpenProxy } from '../support/half-open-proxy.ts';
-import { testDatabase } from '../support/postgres.ts';
-import { temporaryFolder } from '../support/temp.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
+/** The loop looks by itself after some 30 s: what is there before, it was told of. */
+const beforeThePoll = 15_000;
 
 describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa` has it', () => {
   let server: ControlPlane;
@@ -31,12 +31,7 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
 
   /** A fleet that was committed once, and the loop of an instance with the lease of `epoch()`; null: it does not lead. */
   const start = async (kubeconfig: string, epoch: () => number | null): Promise<{ readonly fleet: TestFleet; readonly metrics: Metrics; readonly pushed: () => void }> => {
-    const database = await testDatabase();
-    closes.push(() => database.close());
-    const folder = await temporaryFolder();
-    closes.push(() => folder.remove());
-    await seedSmallFleet(database.pool);
-    const fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, flags: { apply: 'ssa' } });
+    const fleet = await openSmallFleet({ apply: 'ssa' });
     closes.push(() => fleet.close());
     await fleet.once();
     const metrics = createMetrics();
@@ -60,9 +55,9 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
     await fleet.pool.query(`update processors set status = 'terminated' where id::text like '%c2'`);
     await fleet.once();
     pushed();
-    await until(async () => (await replicas()).length === 2, 'the second commit is applied');
+    await until(async () => (await replicas()).length === 2, 'the second commit is applied', beforeThePoll);
     await server.kubectl('scale', 'statefulset', '--all', '--replicas=4');
-    await until(async () => (await replicas()).join() === '1,1', 'drift is put back');
+    await until(async () => (await replicas()).join() === '1,1', 'drift is put back', beforeThePoll);
     await until(async () => (await metrics.applyInSync.get()).values[0]?.value === 2, 'the loop sees that all is in sync');
     const before = await requests(metrics);
     pushed();
@@ -72,9 +67,15 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
 
   test('an instance that does not lead sends nothing, and begins as soon as it does', async () => {
     let epoch: number | null = null;
-    const { metrics, pushed } = await start(server.kubeconfig, () => epoch);
+    let asked = 0;
+    const { metrics, pushed } = await start(server.kubeconfig, () => {
+      asked += 1;
+      return epoch;
+    });
+    await until(() => asked > 0, 'it had its turn');
+    const before = asked;
     pushed();
-    await until(() => Promise.resolve(true), 'it had its turn');
+    await until(() => asked > before, 'it had another one');
     expect([await requests(metrics), await replicas()]).toEqual([0, []]);
     epoch = 7;
     pushed();

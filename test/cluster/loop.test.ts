@@ -106,13 +106,15 @@ describe.skipIf(typeof programs === 'string')('the loop that keeps the cluster a
     const { applier } = start();
     await applier.pass();
     const name = await nameOf('c1');
-    const [{ metadata, spec } = { metadata: {}, spec: {} }] = (await sets()).filter((each) => each.metadata.name === name) as unknown as readonly { metadata: Record<string, unknown>; spec: Record<string, unknown> }[];
-    const later = name.replace('-e1', '-e2');
+    const one = (await sets()).find(({ metadata }) => metadata.name === name);
+    const later = { ...one, apiVersion: 'apps/v1', kind: 'StatefulSet', metadata: { name: name.replace('-e1', '-e2'), namespace: 'default', labels: one?.metadata.labels, annotations: { 'dory.io/epoch': '2', 'dory.io/revision': '2' } } };
     await world.server.send('DELETE', `${path(name)}?propagationPolicy=Background`);
-    await world.server.send('POST', '/apis/apps/v1/namespaces/default/statefulsets', { metadata: { name: later, labels: metadata['labels'], annotations: { 'dory.io/epoch': '2', 'dory.io/revision': '2' } }, spec });
+    // As we would, so that it is ours to delete.
+    await world.server.kubectl('apply', '--server-side', '--field-manager=dory-orchestrator', '-f', await manifest(later));
     const restarted = start();
     const report = await restarted.applier.pass();
-    expect(report.problems.map(({ reason }) => reason)).toEqual(['higher-epoch']);
+    // Of what is not applied, and of what is not deleted.
+    expect(report.problems.map(({ reason }) => reason)).toEqual(['higher-epoch', 'higher-epoch']);
     expect(report.outcomes.filter(({ kind }) => kind !== 'skipped')).toEqual([]);
     expect(await names()).toEqual(['c1 2', 'c2 1', 'c3 1']);
   });

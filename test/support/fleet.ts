@@ -110,10 +110,10 @@ export interface SmallFleet extends TestFleet {
 }
 
 /** The small fleet in a database and a repository of its own; `close` removes them. */
-export async function openSmallFleet(): Promise<SmallFleet> {
+export async function openSmallFleet(settings: Readonly<Record<string, string>> = {}): Promise<SmallFleet> {
   const [database, folder] = [await testDatabase(), await temporaryFolder()];
   await seedSmallFleet(database.pool);
-  const another = (flags: Readonly<Record<string, string>> = {}): Promise<TestFleet> => testFleet({ ...database, folder: folder.path, flags });
+  const another = (flags: Readonly<Record<string, string>> = {}): Promise<TestFleet> => testFleet({ ...database, folder: folder.path, flags: { ...settings, ...flags } });
   const fleet = await another();
   return {
     ...fleet, folder: folder.path, another,

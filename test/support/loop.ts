@@ -6,9 +6,7 @@ import type { OwnTree, Repository } from '../../src/commit/repository.ts';
 import { blobName } from '../../src/platform/digest.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { startControlPlane, type ControlPlane } from './control-plane.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from './fleet.ts';
-import { testDatabase } from './postgres.ts';
-import { temporaryFolder } from './temp.ts';
+import { openSmallFleet, type TestFleet } from './fleet.ts';
 import { until } from './until.ts';
 
 interface Sets {
@@ -32,12 +30,7 @@ export function useLoop(programs: ControlPlanePrograms | string) {
 
   beforeEach(async () => {
     closes.push(emptyCluster);
-    const database = await testDatabase();
-    closes.push(() => database.close());
-    const folder = await temporaryFolder();
-    closes.push(() => folder.remove());
-    await seedSmallFleet(database.pool);
-    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path });
+    fleet = await openSmallFleet();
     closes.push(() => fleet.close());
     await fleet.once();
   });

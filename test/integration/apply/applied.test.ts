@@ -10,32 +10,21 @@ import { millis, seconds } from '../../../src/model/time.ts';
 import { eventsList } from '../../../src/operator/events-view.ts';
 import { explain } from '../../../src/operator/explain.ts';
 import { status } from '../../../src/operator/status-view.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
-import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
+import { openSmallFleet, type SmallFleet } from '../../support/fleet.ts';
 
-let database: TestDatabase;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let fleet: TestFleet;
+let fleet: SmallFleet;
 
 beforeAll(async () => {
-  database = await testDatabase();
-  folder = await temporaryFolder();
-  await seedSmallFleet(database.pool);
-  fleet = await testFleet({ ...database, folder: folder.path, flags: { apply: 'ssa' } });
+  fleet = await openSmallFleet({ apply: 'ssa' });
   await fleet.once();
 });
-afterAll(async () => {
-  await fleet.close();
-  await database.close();
-  await folder.remove();
-});
+afterAll(() => fleet.close());
 beforeEach(async () => {
-  await database.pool.query(`truncate dory.applied, dory.applied_commit, dory.apply_problems; delete from dory.events where kind in ('drift', 'prune')`);
+  await fleet.pool.query(`truncate dory.applied, dory.applied_commit, dory.apply_problems; delete from dory.events where kind in ('drift', 'prune')`);
 });
 
 const cam = '00000000-0000-4000-8000-0000000000c1' as ProcessorId;
-const ours = (leading: () => Promise<void> = () => Promise.resolve()): AppliedStore => createAppliedStore(database.pool, leading);
+const ours = (leading: () => Promise<void> = () => Promise.resolve()): AppliedStore => createAppliedStore(fleet.pool, leading);
 const entry = (name: string, shard: string, kind = 'StatefulSet'): DesiredEntry => ({
   ref: { apiVersion: kind === 'StatefulSet' ? 'apps/v1' : 'v1', kind, namespace: 'default', name }, path: `clusters/test/processors/${shard}/${name}.yaml`,
   digest: `of ${name}` as Digest, processorId: cam, epoch: 1 as Epoch, revision: 1 as RevisionId, blob: 'b', place: 0,
@@ -45,7 +34,7 @@ const inPlace = (tree: DesiredTree): ReadonlyMap<string, Synced> => new Map([...
 const ended = (tree: DesiredTree, problems: readonly Problem[] = []) => ({ tree, problems, synced: inPlace(tree), news: true });
 const problem = (object: string, reason: string, detail = 'helm owns .spec.replicas'): Problem => ({ object, processorId: cam, outcome: 'failed', reason, detail });
 const rows = async (table: 'applied' | 'applied_commit' | 'apply_problems' | 'events'): Promise<readonly Readonly<Record<string, unknown>>[]> =>
-  (await database.pool.query<Record<string, unknown>>(`select *, xmin::text as version from dory.${table} order by 1`)).rows;
+  (await fleet.pool.query<Record<string, unknown>>(`select *, xmin::text as version from dory.${table} order by 1`)).rows;
 const shards = async (): Promise<readonly string[]> => (await rows('applied')).map(({ shard, kinds }) => `${String(shard).split('/').at(-1) ?? ''}: ${(kinds as string[]).join(' ')}`);
 const a = entry('a', '1f');
 const b = entry('b', '2e');
@@ -106,7 +95,7 @@ test('deletions are in the budget for whoever comes next, until the window is ov
   await ours().spend([live('a'), live('b')], 'cycle-1');
   await ours().spend([live('a')], null);
   expect(await ours().spent(seconds(300))).toEqual(new Set([keyOf(live('a').ref), keyOf(live('b').ref)]));
-  await database.pool.query(`update dory.events set at = at - interval '10 minutes' where kind = 'prune' and cycle is not null`);
+  await fleet.pool.query(`update dory.events set at = at - interval '10 minutes' where kind = 'prune' and cycle is not null`);
   expect(await ours().spent(seconds(300))).toEqual(new Set([keyOf(live('a').ref)]));
 });
 
@@ -143,10 +132,10 @@ test('status and explain tell what is on the cluster, what differs, and who chan
 test('a revision says how long it took from the commit to the cluster, or for how long it has been under way', async () => {
   const context = operatorContext(fleet.runtime, fleet.engine.repository);
   const commits = async () => (await status.run(context, {}, { name: 'test' })).commits.map(({ state, liveMs }) => [state, liveMs === null ? null : Math.round(liveMs / 1000)]);
-  await database.pool.query('update dory.state set rollouts_since = now()');
-  await database.pool.query(`update dory.revisions set committed_at = now() - interval '20 seconds', settled = false`);
+  await fleet.pool.query('update dory.state set rollouts_since = now()');
+  await fleet.pool.query(`update dory.revisions set committed_at = now() - interval '20 seconds', settled = false`);
   expect(await commits()).toEqual([['progressing', 20]]);
-  await database.pool.query(`update dory.revisions set live_at = committed_at + interval '4 seconds', settled = true`);
+  await fleet.pool.query(`update dory.revisions set live_at = committed_at + interval '4 seconds', settled = true`);
   expect(await commits()).toEqual([['live', 4]]);
 });
 
@@ -155,8 +144,8 @@ test('the pages show it, and what differs is worth an exit code', async () => {
   await store.record(ended(treeOf('c1', a)));
   const page = async (...args: readonly string[]): Promise<{ readonly code: number; readonly out: string }> => {
     let out = '';
-    const env = { PATH: process.env['PATH'], DORY_DATABASE_URL: database.url, DORY_DATA_DIR: folder.path, DORY_CLUSTER: 'test', DORY_APPLY: 'ssa', DORY_HEARTBEATS_RECEIVER: 'external' };
-    const code = await runCli(args, { env, cwd: folder.path, signal: new AbortController().signal, self: { execPath: '', args: [] }, terminal: { out: (text) => { out += text; }, err: () => undefined, color: false } });
+    const env = { PATH: process.env['PATH'], DORY_DATABASE_URL: fleet.runtime.databaseUrl, DORY_DATA_DIR: fleet.folder, DORY_CLUSTER: 'test', DORY_APPLY: 'ssa', DORY_HEARTBEATS_RECEIVER: 'external' };
+    const code = await runCli(args, { env, cwd: fleet.folder, signal: new AbortController().signal, self: { execPath: '', args: [] }, terminal: { out: (text) => { out += text; }, err: () => undefined, color: false } });
     return { code, out };
   };
   const well = await page('status');
