@@ -1,11 +1,11 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { get } from 'node:https';
-import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { startService, type Service } from '../../src/cli/demo/service.ts';
 import type { ArgocdPrograms } from './argocd-build.ts';
 import { certificate } from './certificate.ts';
 import type { ControlPlane } from './control-plane.ts';
+import { freePorts } from './ports.ts';
 import { until } from './until.ts';
 
 export interface RunningArgocd {
@@ -93,16 +93,4 @@ function answers(url: string, ca: Buffer): Promise<boolean> {
       resolve(response.statusCode === 200);
     }).once('error', () => { resolve(false); });
   });
-}
-
-/** Ports that nobody listens on now. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, async () => {
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return server;
-  }));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
