@@ -103,6 +103,20 @@ describe('batches', () => {
     expect(seen).toEqual(['created', 'created', 'created']);
   });
 
+  test('are made no more once the lead is lost', async () => {
+    let closed = false;
+    // eslint-disable-next-line @typescript-eslint/require-await -- a source that needs no time
+    async function* endless(): AsyncGenerator<readonly Action[]> {
+      try {
+        for (;;) yield maps(100, 'm');
+      } finally {
+        closed = true;
+      }
+    }
+    await expect(execute(server(), endless(), { assertLeading: () => Promise.reject(new Error('another leads')) })).rejects.toThrow('another leads');
+    expect(closed).toBe(true);
+  });
+
   test('what is skipped is told, and sent to nobody', async () => {
     const skip: Action = { kind: 'skip', ref: { apiVersion: 'v1', kind: 'ConfigMap', namespace: 'default', name: 'x' }, reason: 'not-ours', detail: 'd' };
     const to = server();
