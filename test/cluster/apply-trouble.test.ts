@@ -72,8 +72,12 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
     // Time flies: twenty seconds are two.
     const clock: Clock = { ...systemClock, monotonic: () => millis(systemClock.monotonic() * 10), sleep: (span, signal) => systemClock.sleep(millis(span / 10), signal) };
     const away = executor(nowhere, clock);
-    const lines = told(await away.run(some(50)));
-    expect(lines.filter((line) => line.endsWith('failed server soon'))).toHaveLength(50);
+    const began = clock.monotonic();
+    const result = await away.run(some(500));
+    expect(told(result).filter((line) => line.endsWith('failed server soon'))).toHaveLength(500);
+    // After twenty seconds of silence nothing more is tried, in whatever pass there would be time for it.
+    expect(clock.monotonic() - began).toBeLessThan(45_000);
+    expect(result.requests).toBeLessThan(150);
   });
 
   test('its credentials are replaced', async () => {
