@@ -1,4 +1,6 @@
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { argocdFiles, type ArgocdProps } from '../../charts-ts/argocd/index.ts';
@@ -195,6 +197,12 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD itself', () => {
       return { ...webhook(), 'argocd-webhook-secret-file': file };
     }, 'fell-back'],
     ['a webhook that nobody takes', () => Promise.resolve({ ...webhook(), 'argocd-webhook-url': 'http://127.0.0.1:9/api/webhook' }), 'fell-back'],
+    ['a webhook that goes astray', async () => {
+      const http = createServer((_, response) => { response.end(); });
+      await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+      closes.push(() => new Promise((resolve) => { http.closeAllConnections(); http.close(resolve); }));
+      return { ...webhook(), 'argocd-webhook-url': `http://127.0.0.1:${String((http.address() as AddressInfo).port)}/api/webhook` };
+    }, 'fell-back'],
   ];
   const webhook = (): Readonly<Record<string, string>> => ({ 'argocd-notify': 'webhook', 'argocd-webhook-url': running.webhookUrl, 'argocd-webhook-secret-file': running.secretFile, 'argocd-webhook-ca-file': running.caFile });
 
