@@ -9,7 +9,7 @@ import type { DesiredReader } from './desired.ts';
 import type { Executor } from './execute.ts';
 import type { LiveInventory } from './inventory.ts';
 import { keyOf, type DesiredTree, type ObjectRef } from './objects.ts';
-import { diagnose, inSyncNow, lookAt, prepare, verify, type PrepareOptions } from './prepare.ts';
+import { inSyncNow, lookAt, prepare, report, verify, type PrepareOptions } from './prepare.ts';
 import { isOwnPlacement } from './recreate.ts';
 import { rankOf } from './stages.ts';
 
@@ -170,6 +170,8 @@ function* chunks<T>(items: readonly T[]): Generator<readonly T[]> {
 
 async function prepared(work: Work, findings: readonly ApplyFinding[]): Promise<readonly Action[]> {
   if (findings.length === 0 || work.state.under.signal.aborted) return [];
+  // Whose fields become ours changes before they are applied.
+  if (findings.some(({ migrate }) => migrate)) await leadingOf(work)();
   const { actions, drifts } = await prepare(findings, work.preparing);
   work.drifts.push(...drifts);
   return actions;
@@ -218,16 +220,15 @@ function remember({ synced, lost, contest, clock }: State, { desired, why }: Ext
 /** Drift that is left alone is told once for each state that it is seen in. */
 async function reportDrift({ state, tree, drifts, preparing, how }: Work, skips: readonly Extract<Action, { kind: 'skip' }>[]): Promise<void> {
   if (how.dryRun) return;
-  const told = new Map(state.told);
-  for (const { ref, reason } of skips) {
-    if (reason !== 'drift-reported') continue;
-    const key = keyOf(ref);
-    const [entry, owned] = [tree.objects.get(key), state.inventory.objects.get(key)?.owned ?? ''];
-    if (entry === undefined || told.get(key) === owned) continue;
-    told.set(key, owned);
-    for (const desired of await preparing.desired.load([entry])) drifts.push(...(await diagnose(desired, entry.processorId, 'reported', preparing)));
-  }
-  state.told = told;
+  const ownedNow = (key: string): string => state.inventory.objects.get(key)?.owned ?? '';
+  const untold = skips.flatMap(({ ref, reason }) => {
+    const entry = reason === 'drift-reported' ? tree.objects.get(keyOf(ref)) : undefined;
+    return entry === undefined || state.told.get(keyOf(ref)) === ownedNow(keyOf(ref)) ? [] : [entry];
+  });
+  if (untold.length === 0) return;
+  const found = await report(untold, preparing);
+  drifts.push(...found);
+  state.told = new Map([...state.told, ...found.map(({ ref }) => [keyOf(ref), ownedNow(keyOf(ref))] as const)]);
 }
 
 /** What the commit has no more. */

@@ -102,8 +102,19 @@ async function migrate({ entry, live }: Pick<ApplyFinding, 'entry' | 'live'>, { 
   return patch === null || objects.patch(live.ref, patch);
 }
 
+/** Of drift that is left alone: who changed what. Of an object that can't be read nothing is said, until it can. */
+export async function report(entries: readonly DesiredEntry[], options: PrepareOptions): Promise<readonly DriftRecord[]> {
+  const documents = await options.desired.load(entries);
+  const found = await inLanes(documents.slice(0, toldOfAPass), (desired) => diagnose(desired, desired.processorId, 'reported', options).catch((error: unknown) => {
+    if (!(error instanceof Failure)) throw error;
+    return [];
+  }));
+  const more = documents.slice(toldOfAPass).map(({ ref, processorId }): DriftRecord => ({ ref, processorId, deleted: false, action: 'reported', fields: [], who: [] }));
+  return [...found.flat(), ...more];
+}
+
 /** Who changed what: one question for each object that drifted. */
-export async function diagnose(desired: DesiredObject, processorId: ProcessorId | null, action: DriftRecord['action'], { objects }: PrepareOptions): Promise<readonly DriftRecord[]> {
+async function diagnose(desired: DesiredObject, processorId: ProcessorId | null, action: DriftRecord['action'], { objects }: PrepareOptions): Promise<readonly DriftRecord[]> {
   const object = await objects.read(desired.ref);
   if (object === null) return [];
   const drift = driftOf(parseManifest(desired.yaml, desired.path), object);

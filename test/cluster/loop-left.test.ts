@@ -1,4 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, inject, test } from 'vitest';
+import { apiProxy } from '../support/api-proxy.ts';
 import { useLoop, type Started } from '../support/loop.ts';
 import { until } from '../support/until.ts';
 
@@ -6,7 +8,7 @@ const programs = inject('controlPlane');
 
 describe.skipIf(typeof programs === 'string')('what the loop finds as somebody left it', () => {
   const world = useLoop(programs);
-  const { closes, sets, nameOf, start, settled, remove, events, problems, manifest, committedWith } = world;
+  const { closes, sets, nameOf, start, settled, remove, events, problems, manifest, committed, committedWith } = world;
   const asIs = (_path: string, text: string): string => text;
   const applied = (report: Awaited<ReturnType<Started['applier']['pass']>>): readonly string[] => report.outcomes.map((outcome) => [outcome.kind, outcome.ref.kind, 'reason' in outcome ? outcome.reason : ''].join(' ').trim()).sort();
 
@@ -174,5 +176,34 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
     expect(waited).toBeGreaterThan(0);
     await until(async () => (await opened.applier.pass()).complete, 'it is put back in the end');
     expect((await events()).length).toBeLessThan(16);
+  });
+
+  test('of drift that can\'t be looked into nothing is told until it can be, and it holds up nothing else', async () => {
+    const first = start();
+    await first.applier.pass();
+    await settled(first);
+    const name = await nameOf('c1');
+    await world.server.kubectl('scale', 'statefulset', name, '--replicas=5');
+    let forbidden = true;
+    const proxy = await apiProxy(world.server, (line) => (forbidden && line === `GET /apis/apps/v1/namespaces/default/statefulsets/${name}` ? { kind: 'answer', status: 403, body: '{}' } : { kind: 'pass' }));
+    closes.push(() => proxy.close());
+    const kubeconfig = `${world.server.folder}/forbidden.kubeconfig`;
+    await world.server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(world.server.kubeconfig, 'utf8'))?.[1] ?? '', server: proxy.url });
+    await world.server.kubectl('delete', 'statefulset', await nameOf('c2'));
+    const careful = start({ settings: { drift: 'report' }, kubeconfig });
+    expect(applied(await careful.applier.pass())).toEqual(['created StatefulSet', 'skipped StatefulSet drift-reported']);
+    expect((await careful.applier.pass()).problems.map(({ reason }) => reason)).toEqual(['drift-reported']);
+    expect(await events()).toEqual([]);
+    forbidden = false;
+    await careful.applier.pass();
+    await careful.applier.pass();
+    expect((await events()).map(({ evidence }) => evidence['action'])).toEqual(['reported']);
+  });
+
+  test('whoever leads no more takes no field from anybody', async () => {
+    await world.server.kubectl('apply', '-f', await committed());
+    const managers = async (): Promise<readonly string[]> => [...new Set((await sets()).flatMap(({ metadata }) => metadata.managedFields.map(({ manager }) => manager)))];
+    await expect(start({ assertLeading: () => Promise.reject(new Error('deposed')) }).applier.pass()).rejects.toThrow('deposed');
+    expect(await managers()).toEqual(['kubectl-client-side-apply']);
   });
 });
