@@ -1,4 +1,4 @@
-import { seconds, type Millis } from '../model/time.ts';
+import { millis, seconds, type Millis } from '../model/time.ts';
 import type { Fleet } from '../model/fleet.ts';
 import type { Credentials } from '../model/credentials.ts';
 import { inBatches } from '../platform/pg.ts';
@@ -21,6 +21,8 @@ export interface PassOptions extends SecretsKeeperOptions {
 
 /** Somebody who keeps changing a Secret of ours is met once a minute, not as fast as both can write. */
 const fightPause = seconds(60);
+/** A Secret that is somebody else's is not watched: it is looked at again and again, and ever more seldom. */
+const refusalPause = { first: seconds(2), longest: seconds(1800) };
 /** Longer than a watch takes to show what was written. */
 const inFlightAtMost = seconds(30);
 /** Groups whose values are held at once. */
@@ -36,13 +38,15 @@ interface Memory {
   readonly inFlight: Map<string, { readonly name: string; readonly resourceVersion: string | null; readonly at: Millis }>;
   /** When a Secret was put back last. */
   readonly putBack: Map<string, Millis>;
+  /** Somebody else's: when it is looked at again, and how long after the last time that is. */
+  readonly foreign: Map<string, { readonly until: Millis; readonly pause: Millis }>;
   readonly surplus: SurplusMemory;
 }
 
 export function createPass(options: PassOptions): SecretsPass {
   const memory: Memory = {
     fleet: null, needed: [], rows: null, book: createMarkBook(options), teller: createTeller(options),
-    inFlight: new Map(), putBack: new Map(), surplus: { since: new Map(), nextAt: 0 as Millis },
+    inFlight: new Map(), putBack: new Map(), foreign: new Map(), surplus: { since: new Map(), nextAt: 0 as Millis },
   };
   return async (fleet, rows, lead) => {
     if (memory.fleet !== fleet) Object.assign(memory, { fleet, needed: neededSecrets(fleet) });
@@ -54,13 +58,14 @@ export function createPass(options: PassOptions): SecretsPass {
     const { groups, ahead, surplus } = planSecrets({ needed, marks, live: options.live, versions: await readVersions(options.pool) });
     for (const place of ahead) teller.problem(place, 'newer-on-cluster', newerOnCluster);
     teller.solvedBut(new Set([...ahead, ...groups.flatMap(({ writes }) => writes.map(secretKey)), ...surplus.map(({ live }) => secretKey(live))]));
-    const due = withoutFlying(options, memory, groups).map((group) => withoutFights(options, memory, group));
+    const fought = withoutFlying(options, memory, groups).map((group) => withoutFights(options, memory, group));
+    const { due, withheld } = withoutForeign(options, memory, fought);
     const to: SecretsWriter = {
       writer: options.writer,
       executor: options.executor,
       pass: { signal: new AbortController().signal, assertLeading: lead.assertLeading, dryRun: false, objection: () => null, mayRecreate: () => false },
     };
-    const done = await writeGroups(options, memory, { due, to, lead });
+    const done = await writeGroups(options, memory, { due, withheld, to, lead });
     const kept = await removeSurplus(options, memory, { surplus, to });
     await teller.flush(lead.epoch);
     return { raised: done.raised, failed: done.failed, waiting: kept || countOf(due) < countOf(groups) };
@@ -94,22 +99,33 @@ function withoutFlying({ clock, live }: PassOptions, { inFlight }: Memory, group
   return groups.filter(({ name }) => !flying.has(name));
 }
 
+/** Without what was somebody else's a moment ago. `withheld`: the names of which some is left out. */
+function withoutForeign({ clock }: PassOptions, { foreign }: Memory, groups: readonly SecretGroup[]): Pick<Work, 'due' | 'withheld'> {
+  const now = clock.monotonic();
+  const places = new Set(groups.flatMap(({ writes }) => writes.map(secretKey)));
+  for (const place of [...foreign.keys()]) if (!places.has(place)) foreign.delete(place);
+  const isDue = (write: SecretWrite): boolean => now >= (foreign.get(secretKey(write))?.until ?? 0);
+  const withheld = new Set(groups.filter(({ writes }) => !writes.every(isDue)).map(({ name }) => name));
+  return { withheld, due: groups.map((group) => ({ ...group, writes: group.writes.filter(isDue) })) };
+}
+
 interface Work {
   readonly due: readonly SecretGroup[];
+  readonly withheld: ReadonlySet<string>;
   readonly to: SecretsWriter;
   readonly lead: Lead;
 }
 
-async function writeGroups(options: PassOptions, memory: Memory, { due, to, lead }: Work): Promise<{ readonly raised: boolean; readonly failed: boolean }> {
+async function writeGroups(options: PassOptions, memory: Memory, { due, withheld, to, lead }: Work): Promise<{ readonly raised: boolean; readonly failed: boolean }> {
   const { pool } = options;
-  let [raised, failed] = [false, false];
+  let [raised, failed] = [false, withheld.size > 0];
   for (const groups of inBatches(due, groupsAtOnce)) {
     await beginVersions(pool, lead.epoch, groups.filter(({ version, known }) => version > known.begun));
     const writes = await fill(options, groups.flatMap((group) => group.writes));
     const outcomes = await writeSecrets(to, writes);
     outcomes.forEach((outcome) => { note(options, memory, outcome, writes); });
     const bad = new Set(outcomes.filter(({ kind }) => kind === 'failed' || kind === 'skipped' || kind === 'unknown').map(({ ref }) => ref.name));
-    const complete = groups.filter(({ name, version, known }) => version > known.version && !bad.has(name));
+    const complete = groups.filter(({ name, version, known }) => version > known.version && !bad.has(name) && !withheld.has(name));
     await raiseVersions(pool, lead.epoch, complete);
     for (const { name, version } of complete) memory.teller.replaced(name, version);
     raised ||= complete.length > 0;
@@ -130,10 +146,14 @@ async function fill({ credentials, mark }: PassOptions, writes: readonly SecretW
   });
 }
 
-function note({ clock }: PassOptions, { teller, inFlight, putBack }: Memory, outcome: SecretOutcome, writes: readonly FilledWrite[]): void {
+function note({ clock }: PassOptions, { teller, inFlight, putBack, foreign }: Memory, outcome: SecretOutcome, writes: readonly FilledWrite[]): void {
   const { kind, ref: { namespace, name } } = outcome;
   const place = secretKey({ namespace: namespace ?? '', name });
   teller.outcome(place, outcome);
+  if (outcome.kind === 'skipped' && outcome.reason === 'not-ours') {
+    const pause = millis(Math.min(refusalPause.longest, (foreign.get(place)?.pause ?? refusalPause.first / 2) * 2));
+    foreign.set(place, { until: millis(clock.monotonic() + pause), pause });
+  }
   if (kind !== 'created' && kind !== 'configured') return;
   const write = writes.find((each) => secretKey(each) === place);
   inFlight.set(place, { name, resourceVersion: write?.live?.resourceVersion ?? null, at: clock.monotonic() });

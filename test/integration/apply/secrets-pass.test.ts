@@ -26,7 +26,9 @@ afterEach(() => database.close());
 async function stage() {
   const metrics = createMetrics();
   const [mark, live, sent] = [markerOf(systemRandom), new Map<string, LiveSecret>(), [] as Action[]];
-  let [now, value, fails] = [0, 'old', false];
+  let [now, value, fails, asked] = [0, 'old', false, 0];
+  /** One without our label. */
+  const foreign = { kind: 'answered', status: 200, retryAfter: null, body: { metadata: { name, namespace: 'plant', uid: 'x', resourceVersion: '1' } } } as const;
   const executor: Executor = {
     retryAt: () => null,
     execute: (given) => {
@@ -40,17 +42,18 @@ async function stage() {
     yield await Promise.resolve([name, new Map([['P', new Concealed(value)]])] as const);
   };
   const pass = createPass({
-    client: { get: unused, lines: unused, close: unused }, writer: { send: unused }, pool: database.pool, credentials, credentialRows: () => Promise.resolve(new Map([[name, value]])), metrics, mark, live, executor,
+    client: { get: unused, lines: unused, close: unused }, writer: { send: () => Promise.resolve((asked += 1, foreign)) }, pool: database.pool, credentials, credentialRows: () => Promise.resolve(new Map([[name, value]])), metrics, mark, live, executor,
     clock: { ...systemClock, monotonic: () => millis(now) }, random: systemRandom, log: silentLog, onChange: () => undefined,
   });
   const lease = await acquire(database.pool, 'ann');
   return {
     sent, metrics,
-    shows: (shown: string, version: number, resourceVersion: string) => live.set(`plant/${name}`, { namespace: 'plant', name, uid: 'u', resourceVersion, version, managed: true, owned: new Map([['P', mark(Buffer.from(shown))]]) }),
+    asked: () => asked,
+    shows: (shown: string, version: number, resourceVersion: string, namespace = 'plant') => live.set(`${namespace}/${name}`, { namespace, name, uid: 'u', resourceVersion, version, managed: true, owned: new Map([['P', mark(Buffer.from(shown))]]) }),
     rotate: (to: string) => { value = to; },
     fail: (yes: boolean) => { fails = yes; },
     later: (ms: number) => { now += ms; },
-    look: () => pass(fleet, value, { epoch: lease?.epoch ?? 0, assertLeading: () => Promise.resolve() }),
+    look: (of = fleet) => pass(of, value, { epoch: lease?.epoch ?? 0, assertLeading: () => Promise.resolve() }),
   };
 }
 
@@ -108,6 +111,33 @@ test('what the watch never shows is written again after a while', async () => {
   later(1);
   await look();
   expect(sent).toHaveLength(2);
+});
+
+test('a Secret of somebody else is looked at ever more seldom', async () => {
+  const { look, asked, later, sent } = await stage();
+  for (const [ms, times] of [[0, 1], [1_999, 1], [1, 2], [3_999, 2], [1, 3], [7_999, 3], [1, 4]] as const) {
+    later(ms);
+    expect(await look()).toMatchObject({ raised: false, failed: true });
+    expect(asked(), String(ms)).toBe(times);
+  }
+  expect(sent).toEqual([]);
+  expect(await events()).toMatchObject([{ evidence: { reason: 'not-ours' } }]);
+});
+
+test('a version is not raised while a namespace that needs it has a Secret of somebody else', async () => {
+  const { look, shows, rotate, asked, sent, later } = await stage();
+  const [spec] = fleet.processors;
+  const both = { ...fleet, processors: [spec, { ...spec, namespace: 'dock' }] } as unknown as Fleet;
+  shows('old', 1, '1', 'dock');
+  rotate('new');
+  expect(await look(both)).toMatchObject({ raised: false, failed: true });
+  expect(sent, 'in the other namespace').toHaveLength(1);
+  shows('new', 2, '2', 'dock');
+  expect(await look(both)).toMatchObject({ raised: false, failed: true });
+  expect([asked(), await versionOf()]).toEqual([1, { version: 1, begun: 2 }]);
+  later(2_000);
+  shows('new', 2, '3', 'plant');
+  expect(await look(both)).toMatchObject({ raised: true, failed: false });
 });
 
 const events = async () => (await database.pool.query<{ kind: string; evidence: Record<string, unknown> }>(`select kind, evidence from dory.events where kind like 'secret-%' or kind like 'credentials-%' order by id`)).rows;

@@ -116,6 +116,11 @@ test('a placement that was rendered with a Secret, or a key of it, is known', as
     insert into dory.changes (processor_id, revision, kind, reason, evidence, rejected, placement, spec, workload)
       values ('${sensor(9)}', 1, 'place', 'first-placement', '{}', '[]', '{}', '{"namespace":"plant","sensor":{"env":[{"name":"A","secret":{"key":"A","name":"own"}}]}}', 'w');
     insert into dory.placements (processor_id, epoch, target_kind, phase, reason, since, spec_digest, revision) values ('${sensor(9)}', 1, 'managed', 'active', 'first-placement', now(), '', 1)`);
+  // What an earlier revision referred to.
+  await database.pool.query(`
+    insert into dory.revisions (id, decided_at, leader_epoch, trigger, inputs_digest, renderer) values (2, now(), 1, 'first-placement', '', 'test');
+    insert into dory.changes (processor_id, revision, kind, reason, evidence, rejected, placement, spec, workload)
+      values ('${sensor(9)}', 2, 'update', 'first-placement', '{}', '[]', '{}', '{"namespace":"plant","sensor":{"env":[{"name":"B","secret":{"key":"B","name":"own"}}]}}', 'w')`);
   const uses = async () => (await stillRendered(database.pool, ['own', 'env', 'other'])).map(({ namespace, name, key }) => `${namespace} ${name} ${key}`).sort();
   expect(await uses()).toEqual(['plant env T', 'plant own A']);
   expect(await stillRendered(database.pool, ['other'])).toEqual([]);
