@@ -92,7 +92,7 @@ function argocdLines({ argocd }: Status): string[] {
   return [
     `Argo CD     ${String(synced)} of ${String(applications)} Applications synced${missing.length > 0 ? `, ${String(missing.length)} missing` : ''}`,
     ...(missing.length > 0 ? more(`no Application syncs ${missed}${missing.length > shown ? ', …' : ''}`, mend) : []),
-    ...(untold === null ? [] : more(`${untold.fellBack ? 'told in another way' : 'could not be told'} of commit ${untold.commit.slice(0, 12)} and maybe others since ${untold.since}: ${untold.why}`, untold.mend)),
+    ...(untold === null ? [] : more(`${untold.fellBack ? 'told in another way' : 'not told'} since ${untold.since}, last of commit ${untold.commit.slice(0, 12)}: ${untold.why}`, untold.mend)),
     ...problems.slice(0, shown).flatMap(({ application, sync, health, message, mend: toDo }) => more(`${application}: ${sync}, ${health}${message === null ? '' : `: ${message}`}`, toDo)),
   ];
 }

@@ -49,7 +49,7 @@ export interface ArgocdWorld {
   readonly close: () => Promise<void>;
 }
 
-export interface ApplicationObject {
+interface ApplicationObject {
   readonly metadata: { readonly annotations?: Readonly<Record<string, string>>; readonly resourceVersion: string };
   readonly status?: { readonly sync?: { readonly status: string; readonly revision: string }; readonly operationState?: { readonly phase: string }; readonly reconciledAt?: string };
 }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { ApplicationState } from '../../../src/apply/argocd-applications.ts';
 import { recordArgocd, recordedApplications, type ArgocdNews } from '../../../src/apply/argocd-record.ts';
 import { operatorContext } from '../../../src/cli/operator-context.ts';
+import { runCli } from '../../../src/cli/program.ts';
 import { status, type Status } from '../../../src/operator/status-view.ts';
 import { testFleet, type TestFleet } from '../../support/fleet.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
@@ -163,4 +164,27 @@ test('what is gone is forgotten', async () => {
   await record({ changed: [application('a'), application('b')], removed: [] });
   await record({ changed: [], removed: ['a'] });
   expect(await recordedApplications(database.pool)).toEqual(['b']);
+});
+
+test('a person reads all of it on one page, whatever Argo CD says', async () => {
+  await database.pool.query("update dory.state set layout = 'flat'");
+  await record({
+    changed: [application('a', { path: 'clusters/test/processors', problem: 'SyncError: \u001b[2J' }), application('b', { automatic: false })],
+    telling: { commit: 'c'.repeat(40), trouble: { why: 'answered 400', mend: 'check the secret', fellBack: true } },
+  });
+  let out = '';
+  const env = { PATH: process.env['PATH'], DORY_DATABASE_URL: database.url, DORY_DATA_DIR: folder.path, DORY_CLUSTER: 'test', DORY_APPLY: 'argocd', DORY_ARGOCD_REPO_URL: 'https://git.example.com/fleet.git', DORY_HEARTBEATS_RECEIVER: 'external' };
+  await runCli(['status'], { env, cwd: folder.path, signal: new AbortController().signal, self: { execPath: '', args: [] }, terminal: { out: (text) => { out += text; }, err: () => undefined, color: false } });
+  const lines = out.split('\n');
+  const begin = lines.findIndex((line) => line.startsWith('Argo CD'));
+  expect(lines.slice(begin, begin + 8).map((line) => line.replace(/\d{4}-\S+Z/, 'T'))).toEqual([
+    'Argo CD     2 of 2 Applications synced, 1 missing',
+    '            no Application syncs clusters/test/system',
+    `              ${again}`,
+    '            told in another way since T, last of commit cccccccccccc: answered 400',
+    '              check the secret',
+    '            a: Synced, Healthy: SyncError: \\u001b[2J',
+    expect.stringMatching(/^ {12}b: Synced, Healthy: automatic sync is switched off/),
+    `              ${again}`,
+  ]);
 });
