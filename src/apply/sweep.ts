@@ -70,7 +70,7 @@ interface Departed {
   readonly fence: string | null;
 }
 
-/** Those of which the processor is placed under a higher epoch, each with the move that left it: the first to an epoch above its own. */
+/** Those of which the processor is placed under a higher epoch, each with the move that left it: the first change to an epoch above its own. */
 async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<readonly Departed[]> {
   const { rows } = await pool.query<Omit<Departed, 'orphan' | 'epoch' | 'namespace'> & { readonly uid: string; readonly epoch: string; readonly namespace: string | null }>(
     `select o.uid, p.epoch, l.namespace, coalesce(b.last_beat_at >= p.since and b.lease_until is not null, false) as beats,
@@ -82,7 +82,7 @@ async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<r
          select r.committed_at is not null as committed,
                 coalesce(c.evidence ->> 'fence', case when c.evidence -> 'unfenced' = 'true' then 'unfenced' end) as fence
            from dory.changes c join dory.revisions r on r.id = c.revision
-          where c.processor_id = o.processor_id and c.kind = 'move' and (c.placement ->> 'epoch')::bigint > o.epoch
+          where c.processor_id = o.processor_id and c.kind in ('move', 'resume') and (c.placement ->> 'epoch')::bigint > o.epoch
           order by c.revision limit 1) m on true
        left join lateral (
          select c.spec ->> 'namespace' as namespace from dory.changes c

@@ -84,7 +84,7 @@ export interface Refusal {
 
 /** Without certain proof that its old pod writes no more: the default of the running system, and worth knowing. */
 export function isUnfenced({ kind, evidence }: Pick<Change, 'kind' | 'evidence'>): boolean {
-  return kind === 'move' && (evidence['unfenced'] === true || evidence['fence'] === undefined);
+  return evidence['unfenced'] === true || (kind === 'move' && evidence['fence'] === undefined);
 }
 
 /** The row that a change leaves behind; null where the processor is removed. An update keeps why and since when it is there. */

@@ -34,31 +34,44 @@ export interface ForeignFacts extends Pick<Snapshot, 'placements' | 'retired'> {
 }
 
 /** What the system that ran here before has, or may have. Where nobody handed anything over and nothing of it is left, this costs nothing. */
-export function foreignOf({ fleet, placements, retired, handovers, bare }: ForeignFacts): readonly Foreign[] {
+export function foreignOf(facts: ForeignFacts): readonly Foreign[] {
   const found = new Map<ProcessorId, Foreign>();
-  const put = (processorId: ProcessorId, why: Foreign['why'], by: string | null): void => { found.set(processorId, { processorId, why, by }); };
-  const ids = (): readonly ProcessorId[] => [...fleet.processors, ...fleet.quarantined].map(({ id }) => id);
-  if (bare?.known === false) {
-    // What we placed once was taken over then, if there was anything to take over.
-    const ours = new Set([...placements, ...retired].map(({ processorId }) => processorId));
-    for (const id of ids()) if (!ours.has(id)) put(id, 'unseen', null);
-  }
-  if (bare?.known === true && bare.value.size > 0) {
-    const runs = new Set(placements.filter(({ reason }) => reason !== 'handed-back').map(({ processorId }) => processorId));
-    for (const label of bare.value) {
-      // A label is what somebody wrote; ids of rows are in lower case.
-      const id = label.toLowerCase() as ProcessorId;
-      if (!runs.has(id)) put(id, 'left', null);
-    }
-  }
-  const theirs = (id: ProcessorId): Handover | null => {
-    const said = handovers.processors.get(id) ?? handovers.fleet;
-    return said?.towards === 'theirs' ? said : null;
-  };
-  const asked = handovers.fleet?.towards === 'theirs' ? ids() : [...handovers.processors.keys()];
-  for (const id of asked) {
-    const said = theirs(id);
-    if (said !== null) put(id, 'handed-back', said.by);
-  }
+  for (const each of [...unseenOf(facts), ...leftOf(facts), ...handedBackOf(facts)]) found.set(each.processorId, each);
   return [...found.values()].sort((a, b) => byText(a.processorId, b.processorId));
+}
+
+/** While the cluster gives no news: what we placed once was taken over then, if there was anything to take over; unless it was handed back since. */
+function unseenOf(facts: ForeignFacts): readonly Foreign[] {
+  const { retired, handovers, bare } = facts;
+  if (bare?.known !== false) return [];
+  // Why a row was removed last is not kept: it may have been the other system's by then.
+  const wasHandedOver = handovers.fleet !== null || handovers.processors.size > 0;
+  const ours = new Set([...runningOf(facts), ...(wasHandedOver ? [] : retired.map(({ processorId }) => processorId))]);
+  return idsOf(facts).filter((id) => !ours.has(id)).map((processorId) => ({ processorId, why: 'unseen', by: null }));
+}
+
+function leftOf(facts: ForeignFacts): readonly Foreign[] {
+  const { bare } = facts;
+  if (bare?.known !== true || bare.value.size === 0) return [];
+  const ours = new Set(runningOf(facts));
+  // A label is what somebody wrote; ids of rows are in lower case.
+  const ids = [...bare.value].map((label) => label.toLowerCase() as ProcessorId);
+  return ids.filter((id) => !ours.has(id)).map((processorId) => ({ processorId, why: 'left', by: null }));
+}
+
+function handedBackOf(facts: ForeignFacts): readonly Foreign[] {
+  const { fleet, processors } = facts.handovers;
+  const asked = fleet?.towards === 'theirs' ? idsOf(facts) : [...processors.keys()];
+  return asked.flatMap((processorId) => {
+    const said = processors.get(processorId) ?? fleet;
+    return said?.towards === 'theirs' ? [{ processorId, why: 'handed-back', by: said.by } as const] : [];
+  });
+}
+
+function runningOf({ placements }: ForeignFacts): readonly ProcessorId[] {
+  return placements.filter(({ reason }) => reason !== 'handed-back').map(({ processorId }) => processorId);
+}
+
+function idsOf({ fleet }: ForeignFacts): readonly ProcessorId[] {
+  return [...fleet.processors, ...fleet.quarantined].map(({ id }) => id);
 }

@@ -11,7 +11,7 @@ import type { World } from './world.ts';
  *
  *   proof         where it counts
  *   confirmed     always: a person vouches for it
- *   acknowledged  its agent said so, of this stop
+ *   acknowledged  its agent said so, of this stop; one that knows no leases: and no kubelet that answers may start it anew
  *   pods gone     the kubelet answers and has none left; what is deleted behind a kubelet that is cut off may still run
  *   lease over    its agent honours leases: it stops by itself, within its stop grace
  *   silent        no lease is known, and no kubelet that answers says that it runs
@@ -56,11 +56,12 @@ export function stopFence(leaving: Leaving, policy: FencePolicy): Proof {
   if (signals.confirmed !== null && signals.confirmed.at >= placement.since) return passed('fence-confirmed', { target, by: signals.confirmed.by });
   if (signals.publishedAt === null) return waiting('waiting-for-fence', { target, waitedMs }, null);
   // What was said of an earlier stop of the same epoch, taken back since, proves nothing.
-  if (signals.acknowledgedAt !== null && signals.acknowledgedAt >= placement.since && isEnough(signals, policy)) {
+  const stop = { ...leaving, signals, publishedAt: signals.publishedAt, policy };
+  if (signals.acknowledgedAt !== null && signals.acknowledgedAt >= placement.since && isLast(stop)) {
     return passed('fence-acknowledged', { target, waitedMs: elapsed(placement.since, signals.acknowledgedAt), ...uncertain(signals) });
   }
   if (podsAreGone(leaving, signals, signals.publishedAt)) return passed('fence-pods-gone', { target, waitedMs });
-  return byTime({ ...leaving, signals, publishedAt: signals.publishedAt, policy });
+  return byTime(stop);
 }
 
 /** What time alone can prove; and for what it can't within the bound, a person is called. */
@@ -145,6 +146,11 @@ export function leaseEnd(snapshot: Snapshot, { leaseUntil }: AgentSignals, workl
 /** What a template may take to stop, and what clocks and requests on their way may add. */
 function stopTime({ policy }: Snapshot, { shutdownTimeoutSec }: Workload): Millis {
   return millis(shutdownTimeoutSec * 1000 + policy.fenceMargin);
+}
+
+/** Whether its word stands: what ends by itself its kubelet starts anew, until it is told that nobody wants it any more. */
+function isLast(stop: PublishedStop): boolean {
+  return stop.signals.leaseUntil !== null || (isEnough(stop.signals, stop.policy) && !kubeletMayRunIt(stop));
 }
 
 /** Whether the silence, or the word, of this agent may be taken for its end. */

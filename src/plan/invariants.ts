@@ -43,11 +43,12 @@ function assertKind(change: Change): void {
   if (expected !== null && (before.phase !== expected[0] || after.phase !== expected[1])) fail(change, 'wrong phase');
 }
 
-/** Invariant 1: the epoch only rises, by one, and exactly when the placement moves. */
+/** Invariant 1: the epoch only rises, by one, and exactly when the placement moves, or takes another name. */
 function assertEpoch(change: Change): void {
-  const { kind, before, after } = change;
+  const { kind, before, after, reason } = change;
   if (after === null) return;
-  const expected = before === null ? null : kind === 'move' ? before.epoch + 1 : before.epoch;
+  const rises = kind === 'move' || (kind === 'resume' && reason === 'renamed');
+  const expected = before === null ? null : rises ? before.epoch + 1 : before.epoch;
   if (expected !== null && after.epoch !== expected) fail(change, `epoch ${String(after.epoch)} where ${String(expected)} is due`);
   if (after.epoch < 1) fail(change, 'epoch below 1');
 }
@@ -72,11 +73,11 @@ function assertReason(world: World, change: Change, spec: ProcessorSpec | null):
   if (!home) fail(change, 'leaves a node that did not fail, and does not go home');
 }
 
-/** One epoch never runs under two names at once. */
+/** What is renamed never runs under two names at once, and never under one epoch. */
 function assertName({ renamed }: World, change: Change): void {
-  const { kind, after, before, evidence, processorId } = change;
-  if (!renamed.has(processorId) || after?.phase !== 'active' || (before !== null && after.epoch > before.epoch)) return;
-  if (kind !== 'resume' || typeof evidence['fence'] !== 'string') fail(change, 'starts under another name without a fence');
+  const { kind, after, evidence, processorId, reason } = change;
+  if (!renamed.has(processorId) || after?.phase !== 'active' || kind === 'move') return;
+  if (kind !== 'resume' || reason !== 'renamed' || typeof evidence['fence'] !== 'string') fail(change, 'starts under another name without a fence');
 }
 
 /** Nothing starts elsewhere without proof; without one, only off a node that is lost for certain, when no lease is good any more. */

@@ -28,7 +28,8 @@ import type { World } from './world.ts';
  * `stop`: its node is silent, detached or decommissioned, or home is fit again; its writer may be alive, so it must be proved
  * that it stopped. Once begun, policy is asked no more: only if there is no reason to leave any longer, or nowhere to go, it
  * resumes. Anything else stays: healthy placements are never touched. What is renamed (its slug or namespace changed) would run beside
- * itself: it is stopped where it is, and resumes under the new name behind a fence.
+ * itself: it is stopped where it is, and resumes under the new name behind a fence, with the next epoch: what its kubelet starts anew
+ * under the old name has no part in the new one's lease.
  * What the system that ran here before has, or is given back, is not started, and is stopped where it runs, until it is taken over.
  * Whatever has to happen and can't is a hold, with the candidates and what spoke against each.
  */
@@ -189,7 +190,7 @@ function whileStopping(subject: Subject, current: Placement): Verdict {
   if (!resumes && choice.target === null) return changed(noTarget(subject, choice.rejected, source));
   const proof = proofOfStop(subject, current, source);
   if (!proof.passed) return held(subject, choice, proof);
-  if (resumes || choice.target === null) return changed({ ...resume(subject, current, choice), reason: 'renamed', evidence: renaming(current, proof) });
+  if (resumes || choice.target === null) return changed(resumeRenamed(subject, current, choice, proof));
   return changed(move(subject, current, choice.target, because(why, proof, choice)));
 }
 
@@ -220,6 +221,11 @@ function resume(subject: Subject, current: Placement, choice: Choice): Change {
   const evidence = { node: subject.home?.node.name ?? 'home', target: targetName(current.target) };
   const after = { target: current.target, phase: 'active', epoch: current.epoch, specDigest: subject.spec.digest } as const;
   return { kind: 'resume', processorId: subject.spec.id, before: current, after, reason: 'move-cancelled', evidence, rejected: choice.rejected };
+}
+
+function resumeRenamed(subject: Subject, current: Placement, choice: Choice, proof: Proof): Change {
+  const after = { target: current.target, phase: 'active', epoch: (current.epoch + 1) as Epoch, specDigest: subject.spec.digest } as const;
+  return { kind: 'resume', processorId: subject.spec.id, before: current, after, reason: 'renamed', evidence: renaming(current, proof), rejected: choice.rejected };
 }
 
 interface Why {

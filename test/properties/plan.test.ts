@@ -17,10 +17,10 @@ describe('in every world', () => {
       const highest = new Map<ProcessorId, Epoch>();
       live(script, (snapshot, result) => {
         expect(new Set(snapshot.placements.map((p) => p.processorId)).size).toBe(snapshot.placements.length);
-        for (const { kind, processorId, after } of result.changes) {
+        for (const { kind, reason, processorId, after } of result.changes) {
           if (after === null) continue;
           const before = highest.get(processorId) ?? 0;
-          if (kind === 'move' || (kind === 'place' && before === 0)) expect(after.epoch).toBeGreaterThan(before);
+          if (kind === 'move' || (kind === 'resume' && reason === 'renamed') || (kind === 'place' && before === 0)) expect(after.epoch).toBeGreaterThan(before);
           else expect(after.epoch).toBe(before);
           highest.set(processorId, after.epoch);
         }
@@ -54,13 +54,22 @@ describe('in every world', () => {
     }), { numRuns: 100 });
   });
 
+  it('nothing is started that another system has, or was given back', () => {
+    fc.assert(fc.property(worlds, (script) => {
+      live(script, (snapshot, result) => {
+        const theirs = new Set(snapshot.foreign.map(({ processorId }) => processorId));
+        expect(result.changes.filter(({ processorId, after }) => theirs.has(processorId) && after?.phase === 'active')).toEqual([]);
+      });
+    }), runs);
+  });
+
   it('only processors of a node that failed or is being emptied leave without going home', () => {
     fc.assert(fc.property(worlds, (script) => {
       live(script, (snapshot, result) => {
         const verdictOf = verdictsOf(result);
         for (const { kind, before, after, processorId, reason } of result.changes) {
           if (kind !== 'move' && kind !== 'stop') continue;
-          if (kind === 'stop' && reason === 'renamed') continue;
+          if (kind === 'stop' && (reason === 'renamed' || reason === 'handed-back')) continue;
           const home = specOf(snapshot, processorId)?.home;
           const goesHome = home !== undefined && (kind === 'stop' ? !isHome(home, before!.target) : isHome(home, after!.target));
           const source = verdictOf(before!.target);

@@ -29,6 +29,11 @@ export interface Counts {
   takeovers: number;
   /** Two writers at once, after a commit that said that it moved an agent without a fence. */
   unfenced: number;
+  /** Pods that moves left behind and that a leader deleted; pods of another system that were deleted to take over; names changed; handed back, and started there. */
+  swept: number;
+  adopted: number;
+  renamed: number;
+  handedBack: number;
 }
 
 export interface DecisionMade {
@@ -45,7 +50,7 @@ export interface DecisionMade {
 /** What must hold at every step, by what is true in the simulated world, not by what `plan` believes. */
 export class Checks {
   violation: Violation | null = null;
-  readonly counts: Counts = { decisions: 0, moves: 0, stops: 0, commits: 0, takeovers: 0, unfenced: 0 };
+  readonly counts: Counts = { decisions: 0, moves: 0, stops: 0, commits: 0, takeovers: 0, unfenced: 0, swept: 0, adopted: 0, renamed: 0, handedBack: 0 };
   /** When a decision or a commit was last written. */
   lastWriteAt = 0;
   /** All that was decided: when, by whom, what. */
@@ -101,7 +106,8 @@ export class Checks {
   }
 
   #together(a: Process, b: Process): void {
-    const [old, next] = a.epoch < b.epoch ? [a, b] : [b, a];
+    // What another system runs bears no epoch: then the one that wrote before is the older.
+    const [old, next] = Math.min(a.epoch, b.epoch) === 0 || a.epoch < b.epoch ? [a, b] : [b, a];
     const left = this.#left.get(`${old.processor}/${String(old.epoch)}`);
     if (old.kind !== 'fenced' && left?.evidence['unfenced'] === true) { this.counts.unfenced += 1; return; }
     const how = left === undefined ? 'and nothing ever moved it' : `after ${left.kind} ${left.reason} ${JSON.stringify(left.evidence)}`;
@@ -139,17 +145,18 @@ export class Checks {
     }
     if (kind === 'move') this.counts.moves += 1;
     if (kind === 'stop') this.counts.stops += 1;
+    if (kind === 'resume' && reason === 'renamed') this.counts.renamed += 1;
     this.#checkEpoch(change);
-    if (before !== null && (kind === 'move' || kind === 'remove')) this.#left.set(`${processorId}/${String(before.epoch)}`, change);
+    if (before !== null && (kind === 'move' || kind === 'remove' || (kind === 'resume' && reason === 'renamed'))) this.#left.set(`${processorId}/${String(before.epoch)}`, change);
     const wrong = unjustified(change, made, { script: this.#script, truth: this.#truth, now: this.#kernel.now });
     if (wrong !== null) this.fail('unjustified', `${kind} of ${processorId} ${wrong}`);
   }
 
   /** Invariant 1: the epoch only rises. */
-  #checkEpoch({ kind, processorId, after }: Change): void {
+  #checkEpoch({ kind, reason, processorId, after }: Change): void {
     if (after === null) return;
     const highest = this.#highest.get(processorId) ?? 0;
-    const rises = kind === 'move' || (kind === 'place' && highest === 0);
+    const rises = kind === 'move' || (kind === 'resume' && reason === 'renamed') || (kind === 'place' && highest === 0);
     if (rises ? after.epoch <= highest : after.epoch !== highest) this.fail('epoch', `${kind} of ${processorId} to epoch ${String(after.epoch)}, the highest so far is ${String(highest)}`);
     this.#highest.set(processorId, Math.max(highest, after.epoch));
   }

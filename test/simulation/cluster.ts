@@ -1,6 +1,7 @@
 import type { Kernel } from './kernel.ts';
 import type { Network } from './network.ts';
 import type { Remote, Tree } from './git.ts';
+import { slugOf } from './rows.ts';
 import type { Script } from './script.ts';
 
 /** One StatefulSet: a placement. */
@@ -25,6 +26,8 @@ export interface PodObject {
   readonly node: string;
   readonly spec: string;
   terminating: boolean;
+  /** When it was told to end. */
+  deletedAt?: number;
 }
 
 export type Ready = 'true' | 'false' | 'unknown';
@@ -59,7 +62,7 @@ export class Cluster {
   readonly nodes = new Map<string, NodeState>();
   readonly watchers: Watcher[] = [];
   /** Whether this node's kubelet reaches the API server; and how it is told that its pods changed. */
-  kubelets: { connected(node: string): boolean; podsChanged(node: string): void } = { connected: () => false, podsChanged: () => undefined };
+  kubelets: { connected(node: string): boolean; podsChanged(node: string): void; works(pod: PodObject): boolean } = { connected: () => false, podsChanged: () => undefined, works: () => false };
   readonly #kernel: Kernel;
   readonly #network: Network;
   readonly #remote: Remote;
@@ -95,6 +98,36 @@ export class Cluster {
     this.pods.delete(uid);
     for (const watcher of this.watchers) watcher.podChanged(uid, null);
     this.#reconcileLater(pod.set);
+  }
+
+  /** What the system before this one starts: a pod that no set wants, and that bears no epoch. */
+  startBare(processor: string, node: string): void {
+    this.#create({ set: `bare/${processor}`, processor, epoch: 0, node, spec: 'bare' });
+  }
+
+  /** `force`: the object goes at once, whatever its kubelet does; else its kubelet ends it. False: that pod is gone. */
+  delete(uid: number, force: boolean): boolean {
+    const pod = this.pods.get(uid);
+    if (pod === undefined) return false;
+    if (force) this.remove(uid);
+    else this.#end(pod);
+    if (force) this.#tellKubelet(pod.node);
+    return true;
+  }
+
+  #create(pod: Omit<PodObject, 'uid' | 'terminating'>): void {
+    const created: PodObject = { uid: this.#nextUid++, ...pod, terminating: false };
+    this.pods.set(created.uid, created);
+    for (const watcher of this.watchers) watcher.podChanged(created.uid, created);
+    this.#tellKubelet(pod.node);
+  }
+
+  #end(pod: PodObject): void {
+    if (pod.terminating) return;
+    pod.terminating = true;
+    pod.deletedAt = this.#kernel.now;
+    for (const watcher of this.watchers) watcher.podChanged(pod.uid, pod);
+    this.#tellKubelet(pod.node);
   }
 
   #lookAtNodes(): void {
@@ -135,7 +168,7 @@ export class Cluster {
 
   /** Prunes, then creates and changes. */
   #apply(tree: Tree): void {
-    const wanted = new Set([...tree.values()].map(({ processorId, epoch }) => setName(processorId, epoch)));
+    const wanted = new Set([...tree.values()].map(({ specDigest, epoch }) => setName(specDigest, epoch)));
     for (const name of [...this.sets.keys()]) {
       if (wanted.has(name)) continue;
       this.sets.delete(name);
@@ -143,7 +176,7 @@ export class Cluster {
       this.#reconcileLater(name);
     }
     for (const { processorId, epoch, target, phase, specDigest, revision } of tree.values()) {
-      const name = setName(processorId, epoch);
+      const name = setName(specDigest, epoch);
       const before = this.sets.get(name);
       if (before?.revision === revision) continue;
       const node = target.kind === 'edge' ? target.nodeName : 'managed';
@@ -162,17 +195,11 @@ export class Cluster {
   #reconcile(name: string): void {
     const set = this.sets.get(name) ?? null;
     const pod = [...this.pods.values()].find((p) => p.set === name) ?? null;
-    if (pod !== null && !pod.terminating && (set === null || set.replicas === 0 || set.spec !== pod.spec)) {
-      pod.terminating = true;
-      for (const watcher of this.watchers) watcher.podChanged(pod.uid, pod);
-      this.#tellKubelet(pod.node);
-    }
+    if (pod?.epoch === 0) return;
+    if (pod !== null && (set === null || set.replicas === 0 || set.spec !== pod.spec)) this.#end(pod);
     if (set === null) return;
     if (pod === null && set.replicas === 1) {
-      const created: PodObject = { uid: this.#nextUid++, set: name, processor: set.processor, epoch: set.epoch, node: set.node, spec: set.spec, terminating: false };
-      this.pods.set(created.uid, created);
-      for (const watcher of this.watchers) watcher.podChanged(created.uid, created);
-      this.#tellKubelet(set.node);
+      this.#create({ set: name, processor: set.processor, epoch: set.epoch, node: set.node, spec: set.spec });
     }
     if (!set.observed && this.sets.get(name) === set) {
       set.observed = true;
@@ -185,6 +212,7 @@ export class Cluster {
   }
 }
 
-export function setName(processor: string, epoch: number): string {
-  return `${processor}/${String(epoch)}`;
+/** By the slug, as a StatefulSet is named. */
+function setName(specDigest: string, epoch: number): string {
+  return `${slugOf(specDigest)}/${String(epoch)}`;
 }

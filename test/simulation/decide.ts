@@ -65,11 +65,14 @@ function assertUnchanged(rows: Rows, plan: Plan): void {
 /** The last look of `src/decide/freshest.ts`: what the decision rests on must not have changed since. */
 function lookOnceMore(rows: Rows, { snapshot, plan }: { snapshot: Snapshot; plan: Plan }, { view, mutation }: Decider): void {
   lookAtControls(rows, { snapshot, plan }, mutation);
+  for (const { kind, after, processorId } of plan.changes) {
+    if (kind !== 'update' && after?.phase === 'active' && (rows.handovers.get(processorId) ?? rows.handovers.get('fleet')) === 'theirs') throw new Refused('conflict');
+  }
   const verdicts = new Map<string, string>(plan.verdicts.map(({ nodeId, verdict }) => [nodeId, verdict]));
   const beats = new Map<string, number>(snapshot.nodes.map(({ nodeId, heartbeat }) => [nodeId, heartbeat.known ? heartbeat.at : 0]));
   const agents = new Map(snapshot.agents.map((agent) => [agent.processorId, agent]));
   for (const { kind, before, after, processorId, evidence } of plan.changes) {
-    if (kind !== 'move' || before === null || after === null) continue;
+    if (!(kind === 'move' || (kind === 'resume' && typeof evidence['fence'] === 'string')) || before === null || after === null) continue;
     if (after.target.kind === 'edge' && rows.decommissioned.has(after.target.nodeId)) throw new Refused('conflict');
     const node = before.target.kind === 'edge' ? before.target.nodeId : null;
     if (node !== null && verdicts.get(node) === 'lost') {

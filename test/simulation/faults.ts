@@ -1,5 +1,6 @@
 import { instant } from '../../src/model/time.ts';
 import type { Process } from './process.ts';
+import { handBack } from './cutover.ts';
 import type { Edit, Fault } from './script.ts';
 import type { World } from './world.ts';
 
@@ -32,7 +33,7 @@ function ailing({ script }: World, fault: Fault): readonly string[] {
     case 'node-not-ready': case 'kubelet-down': case 'lock': return [fault.node];
     case 'loss': case 'api-down': case 'agent-pause': case 'agent-mute': case 'image-missing': case 'agent-crash': case 'pause': return everyNode;
     case 'git-down': return [...everyNode, 'git'];
-    case 'gitops-down': case 'release': case 'rehome': case 'remove': case 'add': case 'decommission': return everyNode;
+    case 'gitops-down': case 'release': case 'rehome': case 'rename': case 'take-over': case 'hand-back': case 'remove': case 'add': case 'decommission': return everyNode;
     case 'instance-crash': case 'instance-stop': case 'instance-pause': case 'crash-at-step': case 'database-clock': case 'database-down': case 'database-stall': return ['service'];
   }
 }
@@ -92,7 +93,7 @@ function happen(world: World, fault: Fault): () => void {
     case 'agent-mute': return each(world, fault.processor, (process) => { process.mute = true; }, (process) => { process.mute = false; });
     case 'agent-crash': return each(world, fault.processor, (process) => process.crash(), nothing);
     case 'image-missing': return nested(world, `image/${fault.processor}`, () => { imagesMissing.add(fault.processor); }, () => { imagesMissing.delete(fault.processor); });
-    case 'release': case 'remove': case 'add': case 'rehome': case 'decommission': case 'lock': case 'pause':
+    case 'release': case 'remove': case 'add': case 'rehome': case 'rename': case 'take-over': case 'hand-back': case 'decommission': case 'lock': case 'pause':
       return write(world, fault);
   }
 }
@@ -150,9 +151,19 @@ function edit(world: World, fault: Edit): void {
     case 'remove': rows.desired.delete(fault.processor); break;
     case 'add': {
       const home = world.script.processors.find(({ name }) => name === fault.processor)?.home ?? 'managed';
-      if (!rows.desired.has(fault.processor)) rows.desired.set(fault.processor, { home, release: 1 });
+      const slug = rows.slugs.get(fault.processor);
+      if (!rows.desired.has(fault.processor)) rows.desired.set(fault.processor, { home, release: 1, ...(slug === undefined ? {} : { slug }) });
       break;
     }
+    case 'rename': {
+      const slug = `${fault.processor}-${String(rows.edits)}`;
+      rows.slugs.set(fault.processor, slug);
+      const row = rows.desired.get(fault.processor);
+      if (row !== undefined) row.slug = slug;
+      break;
+    }
+    case 'take-over': rows.handovers.set(fault.processor, 'ours'); break;
+    case 'hand-back': handBack(world, fault.processor); break;
     case 'decommission': rows.decommissioned.add(fault.node); break;
     case 'lock': {
       const until = instant(world.database.clock + fault.until - fault.at);

@@ -3,7 +3,7 @@ import { millis, seconds } from '../../src/model/time.ts';
 import { testPolicy } from '../support/policy.ts';
 import { Random } from './random.ts';
 import { generateFaults, trouble } from './generate-faults.ts';
-import type { AgentKind, Choice, NodeScript, ProcessorScript, Script } from './script.ts';
+import type { AgentKind, Choice, Edit, NodeScript, ProcessorScript, Script } from './script.ts';
 
 /** For all faults to be repaired, and for nothing to happen at the end. */
 const quiet = 14 * 60_000;
@@ -27,7 +27,12 @@ export const simulatedPolicy: Policy = {
 };
 
 /** The world that a seed stands for: chosen before anything happens in it. */
-export function generate({ seed, faults: chosen }: Choice): Script {
+export function generate({ cutover, seed, faults: chosen }: Choice): Script {
+  const all = cutover === true ? withCutover(generatePlain(seed)) : generatePlain(seed);
+  return chosen === null ? all : { ...all, faults: all.faults.filter((_, i) => chosen.includes(i)) };
+}
+
+function generatePlain(seed: number): Script {
   const random = new Random(seed * 2 + 1);
   const nodes = generateNodes(random);
   const processors = generateProcessors(random, nodes);
@@ -49,11 +54,28 @@ export function generate({ seed, faults: chosen }: Choice): Script {
     sticky: random.chance(0.4),
     gitopsMs: random.pick([1_500, 12_000]),
     overrides,
-    faults: chosen === null ? all : all.filter((_, i) => chosen.includes(i)),
+    cutover: null,
+    faults: all,
     calmAt: trouble,
     staffed: true,
     endAt: trouble + quiet,
   };
+}
+
+/** The same world, in which another system ran some of it before; by chance of its own, so that the plain one stays as it is. */
+function withCutover(script: Script): Script {
+  const random = new Random(script.seed * 2 + 1_000_001);
+  const names = script.processors.map(({ name }) => name);
+  const bare = names.filter(() => random.chance(0.6));
+  const times = (most: number, make: (processor: string, at: number) => readonly Edit[]): readonly Edit[] =>
+    Array.from({ length: random.between(0, most) }, () => make(random.pick(names), random.between(10_000, trouble - 120_000))).flat();
+  const more: readonly Edit[] = [
+    ...bare.filter(() => random.chance(0.8)).map((processor): Edit => ({ kind: 'take-over', processor, at: random.between(5_000, 200_000) })),
+    ...times(4, (processor, at) => [{ kind: 'rename', processor, at }]),
+    ...times(3, (processor, at) => [{ kind: 'hand-back', processor, at }, { kind: 'take-over', processor, at: at + random.between(1_000, 90_000) }]),
+    ...times(2, (processor, at) => [{ kind: 'remove', processor, at }, { kind: 'rename', processor, at: at + 500 }, { kind: 'add', processor, at: at + random.between(1_000, 40_000) }]),
+  ];
+  return { ...script, watched: true, cutover: { bare }, faults: [...script.faults, ...more].sort((a, b) => a.at - b.at) };
 }
 
 function generateNodes(random: Random): NodeScript[] {

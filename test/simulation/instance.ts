@@ -1,4 +1,5 @@
 import type { Instant } from '../../src/model/time.ts';
+import { Aftermath } from './aftermath.ts';
 import { extendCoverage, storeBeat, unstored, type Beat, type BeatAnswer } from './intake.ts';
 import { acquire, release, renew, renewEveryMs, stepDownAfterMs } from './leader.ts';
 import { CycleRunner, type CycleHost } from './cycle-runner.ts';
@@ -27,6 +28,7 @@ export class Instance implements CycleHost {
   #beatsLost = false;
   #lastWrite = 0;
   readonly #cycles: CycleRunner;
+  readonly #aftermath: Aftermath;
 
   constructor(id: string, world: Simulated) {
     this.id = id;
@@ -36,6 +38,7 @@ export class Instance implements CycleHost {
       ? new View({ kernel, network, cluster, link: `${id}-api`, hear: (act) => this.hear(act), onReady: () => this.#cycles.wake() })
       : null;
     this.#cycles = new CycleRunner(this);
+    this.#aftermath = new Aftermath(this);
   }
 
   /** Whether a load balancer would send it requests: it answers, and reaches the database. */
@@ -68,6 +71,7 @@ export class Instance implements CycleHost {
     this.#campaign(this.#life);
     this.#extend(this.#life);
     if (this.view !== null) this.#bookmark(this.#life);
+    if (this.world.script.cutover !== null) this.#aftermath.start();
     this.later(this.world.kernel.random.between(0, 3_000), () => this.#cycles.wake());
   }
 

@@ -95,6 +95,8 @@ export class Machine {
     return new Process({ processor: pod.processor, epoch: pod.epoch, node: this.name }, {
       kernel,
       ...agentOf(pod.processor),
+      // What the other system runs knows nothing of ours.
+      ...(pod.epoch === 0 ? { kind: 'deaf' as const } : {}),
       ...process,
       ended: () => {
         this.processes.delete(pod.uid);

@@ -29,5 +29,8 @@ export const mutations = [
   'idle-cycle-writes',
 ] as const;
 
+/** Those that a world with a cutover shows. */
+export const cutoverMutations = ['foreign-ignored', 'renamed-ignored', 'leftovers-forced', 'taken-before-gone', 'stopped-without-proof'] as const;
+
 /** The last one takes so much bad luck that only a story of its own shows it: `scenarios/`. */
-export type Mutation = (typeof mutations)[number] | 'scaled-by-any-revision';
+export type Mutation = (typeof mutations)[number] | (typeof cutoverMutations)[number] | 'scaled-by-any-revision';

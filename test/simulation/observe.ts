@@ -5,9 +5,10 @@ import { byText } from '../../src/model/ids.ts';
 import { known, unknown } from '../../src/model/observed.ts';
 import type { AgentSignals, NodeSignals, Snapshot } from '../../src/model/snapshot.ts';
 import { instant, type Instant } from '../../src/model/time.ts';
+import { foreignOf, type Handovers } from '../../src/observe/foreign.ts';
 import { inDoubt, intakeOf } from '../../src/observe/signals.ts';
 import type { Mutation } from './mutations.ts';
-import { fleetOf, type Rows } from './rows.ts';
+import { fleetOf, slugOf, type Rows } from './rows.ts';
 import type { Script } from './script.ts';
 import type { View } from './view.ts';
 
@@ -24,7 +25,7 @@ export interface Observation {
 
 /** One look at the database and at what the instance has seen of the cluster: what `src/observe` does. */
 export function observe(look: Observation): Snapshot {
-  const { script, rows, at, mutation, before } = look;
+  const { script, rows, at, view, mutation, before } = look;
   const { policy } = script;
   const fleet = before?.digest === String(rows.edits) ? before : fleetOf(script, rows);
   const nodes = script.nodes.map(({ name }) => nodeSignals(look, name));
@@ -32,6 +33,8 @@ export function observe(look: Observation): Snapshot {
     ? ({ covered: true, since: instant(0), until: at } as const)
     : intakeOf({ at, receiver: 'dory', recorded: rows.intake, nodes }, policy);
   const placements = [...rows.placements.values()].sort((a, b) => byText(a.processorId, b.processorId));
+  const retired = [...rows.retired].filter(([name]) => rows.desired.has(name) && !rows.placements.has(name) && mutation !== 'retired-epoch-forgotten')
+      .map(([name, { epoch, target }]) => ({ processorId: name as ProcessorId, epoch, target: mutation === 'retired-target-forgotten' ? null : target })).sort((a, b) => byText(a.processorId, b.processorId));
   const doubtful = inDoubt(nodes, at, policy);
   const asked = placements.filter(({ phase, target }) => phase === 'stopping' || (target.kind === 'edge' && doubtful.has(target.nodeId)));
   return {
@@ -40,10 +43,9 @@ export function observe(look: Observation): Snapshot {
     placements,
     nodes,
     agents: asked.map((placement) => agentSignals(look, placement)),
-    retired: [...rows.retired].filter(([name]) => rows.desired.has(name) && !rows.placements.has(name) && mutation !== 'retired-epoch-forgotten')
-      .map(([name, { epoch, target }]) => ({ processorId: name as ProcessorId, epoch, target: mutation === 'retired-target-forgotten' ? null : target })).sort((a, b) => byText(a.processorId, b.processorId)),
-    foreign: [],
-    renamed: [],
+    retired,
+    foreign: script.cutover === null || mutation === 'foreign-ignored' ? [] : foreignOf({ fleet, placements, retired, handovers: handoversOf(rows), bare: view === null ? null : view.bare(policy, at, mutation) }),
+    renamed: script.cutover === null || mutation === 'renamed-ignored' ? [] : renamedOf(rows, fleet, placements, retired),
     intake,
     policy: mutation === 'guard-ignored' ? { ...policy, guard: { ...policy.guard, minNodes: 1_000 } } : policy,
     policies: script.overrides,
@@ -92,4 +94,23 @@ function spentOf(rows: Rows, at: Instant, window: number): number {
     if (decidedAt > at - window) spent += changes.filter((change) => spending(change) !== null).length;
   }
   return spent;
+}
+
+function handoversOf({ handovers }: Rows): Handovers {
+  const fleet = handovers.get('fleet');
+  const single = [...handovers].filter(([subject]) => subject !== 'fleet').map(([subject, towards]) => [subject as ProcessorId, { towards, by: 'ada' }] as const);
+  return { fleet: fleet === undefined ? null : { towards: fleet, by: 'ada' }, processors: new Map(single) };
+}
+
+/** As `src/observe/renamed.ts`: what was started last had another name. */
+function renamedOf(rows: Rows, fleet: Fleet, placements: Snapshot['placements'], retired: Snapshot['retired']): readonly ProcessorId[] {
+  const placed = new Map(placements.map((placement) => [placement.processorId, placement]));
+  const taken = new Set(retired.map(({ processorId }) => processorId));
+  return fleet.processors.filter(({ id, digest }) => {
+    const placement = placed.get(id);
+    if (placement === undefined ? !taken.has(id) : placement.phase === 'active' && placement.specDigest === digest) return false;
+    const started = rows.revisions.findLast(({ changes }) => changes.some(({ processorId, after }) => processorId === id && after?.phase === 'active'));
+    const last = started?.changes.find(({ processorId }) => processorId === id)?.after;
+    return last !== undefined && last !== null && slugOf(last.specDigest) !== slugOf(digest);
+  }).map(({ id }) => id).sort(byText);
 }

@@ -9,8 +9,10 @@ import type { ProcessorScript, Script } from './script.ts';
 /** What the database holds: the operator's tables and ours. One run's rows are plain data, so that a backup is a copy. */
 export interface Rows {
   /** `processors`: what should run, and where its home is. */
-  readonly desired: Map<string, { home: string; release: number }>;
+  readonly desired: Map<string, { home: string; release: number; slug?: string }>;
   readonly decommissioned: Set<string>;
+  /** What processors are called that were renamed, also while their row is gone. */
+  readonly slugs: Map<string, string>;
   /** Raised by every edit of the two above. */
   edits: number;
   /** `edge_nodes.last_heartbeat_at`. */
@@ -29,6 +31,10 @@ export interface Rows {
   readonly locks: MaintenanceLock[];
   pause: Pause;
   guard: RecordedGuard | null;
+  /** `dory.handovers`: by processor, or `fleet`. */
+  readonly handovers: Map<string, 'ours' | 'theirs'>;
+  /** `dory.adoptions`, by the pod's uid: those that have not ended. */
+  readonly adoptions: Map<number, { readonly processor: string; gone: boolean }>;
   readonly holds: Map<string, { reason: string; needsPerson: boolean; since: Instant }>;
 }
 
@@ -51,6 +57,7 @@ export function firstRows(script: Script): Rows {
   return {
     desired: new Map(script.processors.map(({ name, home }) => [name, { home, release: 1 }])),
     decommissioned: new Set(),
+    slugs: new Map(),
     edits: 0,
     heartbeats: new Map(),
     leader: { holder: null, epoch: 0, expiresAt: 0 },
@@ -66,6 +73,8 @@ export function firstRows(script: Script): Rows {
     locks: [],
     pause: { paused: null, resumedAt: null },
     guard: null,
+    handovers: new Map(),
+    adoptions: new Map(),
     holds: new Map(),
   };
 }
@@ -77,7 +86,7 @@ export function fleetOf(script: Script, rows: Pick<Rows, 'desired' | 'decommissi
   for (const definition of script.processors) {
     const row = rows.desired.get(definition.name);
     if (row === undefined) continue;
-    const workload = workloadOf(definition, row.release);
+    const workload = workloadOf(definition, row.release, row.slug);
     workloads.set(workload.digest, workload);
     processors.push({
       id: definition.name as ProcessorId,
@@ -103,12 +112,12 @@ export function fleetOf(script: Script, rows: Pick<Rows, 'desired' | 'decommissi
 }
 
 /** Each processor has a template of its own: they differ in their stop grace. */
-function workloadOf({ name, shutdownTimeoutSec }: ProcessorScript, release: number): Workload {
+function workloadOf({ name, shutdownTimeoutSec }: ProcessorScript, release: number, slug = name): Workload {
   const version = `1.0.${String(release)}`;
   return {
-    digest: `${name} ${version}` as Digest,
+    digest: `${slug} ${version}` as Digest,
     templateId: `template-${name}` as TemplateId,
-    slug: name,
+    slug,
     name,
     version,
     image: `registry.example.com/${name}:${version}`,
@@ -124,4 +133,9 @@ function workloadOf({ name, shutdownTimeoutSec }: ProcessorScript, release: numb
     architectures: [],
     security: { runAsNonRoot: true, runAsUser: null, runAsGroup: null, fsGroup: null, allowPrivilegeEscalation: false, privileged: false, readOnlyRootFilesystem: true, addCapabilities: [] },
   };
+}
+
+/** Of the digest that `fleetOf` gives a specification. */
+export function slugOf(specDigest: string): string {
+  return specDigest.split(' ')[1] ?? '';
 }

@@ -35,12 +35,19 @@ export interface Script {
   /** Between the looks of the GitOps tool, and how long it takes to apply: at most, in milliseconds. */
   readonly gitopsMs: number;
   readonly overrides: readonly PolicyOverride[];
+  /** A world in which leaders also see to what moves left behind, and to what another system ran before; null: neither is there. */
+  readonly cutover: Cutover | null;
   readonly faults: readonly Fault[];
   /** From here on everything works, and people do what they are asked for. */
   readonly calmAt: number;
   /** Whether people answer before that. */
   readonly staffed: boolean;
   readonly endAt: number;
+}
+
+export interface Cutover {
+  /** Processors of which the other system left a pod, at home. */
+  readonly bare: readonly string[];
 }
 
 /** Times in milliseconds since the beginning; what lasts is over at `until`, and at `calmAt` at the latest. */
@@ -61,26 +68,27 @@ export type Fault = ({ readonly at: number } & (
 
 /** What people do to the operator's tables, and tell Dory. */
 export type Edit = { readonly at: number } & (
-  | { readonly kind: 'release' | 'remove' | 'add'; readonly processor: string }
+  | { readonly kind: 'release' | 'remove' | 'add' | 'rename' | 'take-over' | 'hand-back'; readonly processor: string }
   | { readonly kind: 'rehome'; readonly processor: string; readonly home: string }
   | { readonly kind: 'decommission'; readonly node: string }
   | { readonly kind: 'lock'; readonly node: string; readonly until: number }
   | { readonly kind: 'pause'; readonly until: number }
 );
 
-/** Everything, or only some of the faults: `17`, `17:0,4,9`. Faults are numbered in the order in which they begin. */
+/** Everything, or only some of the faults: `17`, `17:0,4,9`. Faults are numbered in the order in which they begin. `c17`: with a cutover. */
 export interface Choice {
+  readonly cutover?: true;
   readonly seed: number;
   readonly faults: readonly number[] | null;
 }
 
 export function parseChoice(text: string): Choice {
-  const match = /^(\d+)(?::([\d,]*))?$/.exec(text.trim());
+  const match = /^(c?)(\d+)(?::([\d,]*))?$/.exec(text.trim());
   if (match === null) throw new Error(`not a seed of the simulation: ${text}`);
-  const [, seed = '0', faults] = match;
-  return { seed: Number(seed), faults: faults === undefined ? null : faults.split(',').filter((n) => n !== '').map(Number) };
+  const [, cutover, seed = '0', faults] = match;
+  return { ...(cutover === 'c' ? { cutover: true } : {}), seed: Number(seed), faults: faults === undefined ? null : faults.split(',').filter((n) => n !== '').map(Number) };
 }
 
-export function formatChoice({ seed, faults }: Choice): string {
-  return faults === null ? String(seed) : `${String(seed)}:${faults.join(',')}`;
+export function formatChoice({ cutover, seed, faults }: Choice): string {
+  return `${cutover === true ? 'c' : ''}${String(seed)}${faults === null ? '' : `:${faults.join(',')}`}`;
 }

@@ -11,14 +11,14 @@ export function live(choice: Choice): Outcome {
  * The least of a failing seed that still fails: faults are left out, half of them, then fewer at a time, as long as some rule is
  * broken. The world itself stays that of the seed, so that the answer replays.
  */
-export function shrink({ seed }: Choice, fails: (choice: Choice) => boolean = (choice) => live(choice).violation !== null): Choice {
-  let kept = generate({ seed, faults: null }).faults.map((_, i) => i);
+export function shrink(whole: Choice, fails: (choice: Choice) => boolean = (choice) => live(choice).violation !== null): Choice {
+  let kept = generate({ ...whole, faults: null }).faults.map((_, i) => i);
   for (let size = Math.ceil(kept.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
     for (let from = 0; from < kept.length;) {
       const without = [...kept.slice(0, from), ...kept.slice(from + size)];
-      if (fails({ seed, faults: without })) kept = without;
+      if (fails({ ...whole, faults: without })) kept = without;
       else from += size;
     }
   }
-  return { seed, faults: kept };
+  return { ...whole, faults: kept };
 }

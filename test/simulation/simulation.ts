@@ -1,6 +1,7 @@
 import { isHome, targetName } from '../../src/model/placement.ts';
 import { fleetOf } from './rows.ts';
 import type { Counts, Violation } from './checks.ts';
+import { scheduleTakeOver } from './cutover.ts';
 import { scheduleFaults } from './faults.ts';
 import type { Mutation } from './mutations.ts';
 import { schedulePeople } from './people.ts';
@@ -23,6 +24,7 @@ export function inhabit(script: Script, mutation: Mutation | null = null, also: 
   world.start();
   scheduleFaults(world);
   schedulePeople(world);
+  scheduleTakeOver(world);
   also(world);
   const { kernel, checks } = world;
   try {

@@ -1,8 +1,9 @@
+import type { ProcessorId } from '../../src/model/ids.ts';
 import { known, unknown, type Observed } from '../../src/model/observed.ts';
 import type { Placement } from '../../src/model/placement.ts';
 import type { NodeCondition, Policy } from '../../src/model/snapshot.ts';
 import { instant, type Instant } from '../../src/model/time.ts';
-import { setName, type Cluster, type PodObject, type Ready, type SetObject, type Watcher } from './cluster.ts';
+import type { Cluster, PodObject, Ready, SetObject, Watcher } from './cluster.ts';
 import type { Kernel } from './kernel.ts';
 import type { Mutation } from './mutations.ts';
 import type { Network } from './network.ts';
@@ -109,12 +110,26 @@ export class View implements Watcher {
 
   podsOf({ processorId, epoch, revision }: Placement, policy: Policy, clock: Instant, mutation: Mutation | null): Observed<'present' | 'gone'> {
     if (!this.#fresh(policy, mutation)) return unknown('watch-down');
-    const set = this.#sets.get(setName(processorId, epoch));
     const left = [...this.#pods.values()].some((pod) => pod.processor === processorId && pod.epoch <= epoch);
     // The revision: a sync of an older commit, which scales it up, may still be under way.
-    const scaledDown = set?.replicas === 0 && set.observed && (set.revision === revision || mutation === 'scaled-by-any-revision');
+    const scaledDown = [...this.#sets.values()].some((set) => set.processor === processorId && set.epoch === epoch
+      && set.replicas === 0 && set.observed && (set.revision === revision || mutation === 'scaled-by-any-revision'));
     const at = instant(clock - (this.#now - this.#aliveAt));
     return known(mutation === 'pods-said-gone' || (scaledDown && !left) ? 'gone' : 'present', at);
+  }
+
+  /** Processors with a pod that bears no epoch. */
+  bare(policy: Policy, clock: Instant, mutation: Mutation | null): Observed<ReadonlySet<ProcessorId>> {
+    if (!this.#fresh(policy, mutation)) return unknown('watch-down');
+    const found = [...this.#pods.values()].filter(({ epoch }) => epoch === 0).map(({ processor }) => processor as ProcessorId);
+    return known(new Set(found), instant(clock - (this.#now - this.#aliveAt)));
+  }
+
+  /** Pods with an epoch that no set wants any more; null while it is not known. */
+  orphans(policy: Policy): readonly PodObject[] | null {
+    if (!this.#fresh(policy, null)) return null;
+    const wanted = new Set([...this.#sets.values()].filter(({ replicas }) => replicas > 0).map(({ processor, epoch }) => `${processor}/${String(epoch)}`));
+    return [...this.#pods.values()].filter(({ processor, epoch }) => epoch > 0 && !wanted.has(`${processor}/${String(epoch)}`));
   }
 
   #fresh(policy: Policy, mutation: Mutation | null): boolean {

@@ -54,11 +54,13 @@ export class World implements Simulated {
     this.cluster.kubelets = {
       connected: (node) => this.machines.get(node)?.connected ?? false,
       podsChanged: (node) => { this.machines.get(node)?.sync(); },
+      works: ({ node, uid, terminating }) => !terminating && this.machines.get(node)?.connected === true && this.machines.get(node)?.processes.get(uid)?.writing === true,
     };
   }
 
   start(): void {
     this.cluster.start();
+    for (const name of this.script.cutover?.bare ?? []) this.cluster.startBare(name, this.script.processors.find((processor) => processor.name === name)?.home ?? 'managed');
     for (const instance of this.instances.values()) instance.start();
   }
 

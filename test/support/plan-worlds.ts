@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { Plan } from '../../src/model/plan.ts';
-import type { ProcessorPolicy, Snapshot } from '../../src/model/snapshot.ts';
+import { byText, type ProcessorId } from '../../src/model/ids.ts';
+import type { Foreign, ProcessorPolicy, Snapshot } from '../../src/model/snapshot.ts';
 import { plan } from '../../src/plan/plan.ts';
 import { testPolicy } from './policy.ts';
 import { World, type ProcessorDefinition } from './world.ts';
@@ -13,6 +14,7 @@ type Happening =
   | { kind: 'intake' | 'remote' | 'watch'; up: boolean }
   | { kind: 'ack'; node: number }
   | { kind: 'stopped' | 'unheard' | 'quiet' | 'gone' | 'confirm'; processor: number }
+  | { kind: 'left' | 'unseen' | 'handed-back' | 'ours'; processor: number }
   | { kind: 'remove' | 'break' | 'mend' | 'release' | 'rehome' | 'rename'; processor: number };
 
 const nodeNames = ['edge-0', 'edge-1', 'edge-2', 'edge-3'];
@@ -26,6 +28,7 @@ const happenings: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('decommission' as const, 'ack' as const), node: index(nodeNames) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('intake' as const, 'remote' as const, 'watch' as const), up: fc.boolean() }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('stopped' as const, 'unheard' as const, 'quiet' as const, 'gone' as const, 'confirm' as const), processor: index(processorNames) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('left' as const, 'unseen' as const, 'handed-back' as const, 'ours' as const, 'ours' as const), processor: index(processorNames) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('remove' as const, 'break' as const, 'mend' as const, 'release' as const, 'rehome' as const, 'rename' as const), processor: index(processorNames) }) },
 );
 
@@ -94,6 +97,7 @@ function toProcessor(world: World, kind: Extract<Happening, { processor: number 
     case 'mend': definition.broken = false; return;
     case 'release': definition.release += 1; return;
     case 'rehome': definition.home = definition.home === 'managed' ? 'edge-0' : 'managed'; return;
+    case 'left': case 'unseen': case 'handed-back': case 'ours': hand(world, name, kind); return;
     case 'rename': definition.namespace = definition.namespace === 'eu' ? 'us' : 'eu'; return;
     case 'quiet': if (world.agents.has(name)) world.agent(name).beating = false; return;
     case 'unheard': if (world.agents.has(name)) Object.assign(world.agent(name), { beating: false, lastBeatAt: null }); return;
@@ -101,6 +105,13 @@ function toProcessor(world: World, kind: Extract<Happening, { processor: number 
     case 'gone': if (world.placements.get(name)?.phase === 'stopping') world.agent(name).pods = 'gone'; return;
     case 'confirm': if (world.agents.has(name)) world.agent(name).confirmed = { at: world.now, by: 'ada' }; return;
   }
+}
+
+/** Whose it is: what the system before this one has of it, or was given back. */
+function hand(world: World, name: string, why: Foreign['why'] | 'ours'): void {
+  const others = world.foreign.filter(({ processorId }) => processorId !== name);
+  const own: readonly Foreign[] = why === 'ours' ? [] : [{ processorId: name as ProcessorId, why, by: why === 'handed-back' ? 'ada' : null }];
+  world.foreign = [...others, ...own].sort((a, b) => byText(a.processorId, b.processorId));
 }
 
 /** Runs a story, and shows `check` every snapshot with its plan before the plan is applied. */

@@ -178,7 +178,8 @@ export class World {
     const quarantined: Quarantined[] = specs.filter(({ id }) => isBroken(id)).map((spec) => ({
       id: spec.id,
       problems: [{ code: 'invalid-quantity', field: 'runtime_config_template.resources.cpu_request', value: '5OOm', mend: 'write 500m' }],
-      lastGood: this.placements.has(spec.id) ? spec : null,
+      // As it was started last: of a row that can't be read nobody knows another name.
+      lastGood: this.placements.has(spec.id) ? { ...spec, namespace: this.#startedIn(spec) } : null,
     }));
     return {
       at: this.now,
@@ -226,10 +227,10 @@ export class World {
         this.agents.delete(name);
       } else {
         this.placements.set(name, placed);
-        if (placed.phase === 'active') this.#names.set(name, this.#nameOf(name));
+        if (placed.phase === 'active' && this.processors.get(name)?.broken !== true) this.#names.set(name, this.#nameOf(name));
         const former = this.#former.get(name);
         if (change.kind === 'place' && placed.phase === 'stopping' && former !== undefined) this.agents.set(name, former);
-        else if (change.kind === 'place' || change.kind === 'move') this.#start(name);
+        else if (change.kind === 'place' || change.before?.epoch !== placed.epoch) this.#start(name);
         // The record of beats outlives a stop that is taken back; a new epoch starts a new one.
         this.agent(name).publishedAt = null;
       }
@@ -242,6 +243,10 @@ export class World {
     const agent: AgentState = { beating: true, lastBeatAt: null, leaseUntil: null, publishedAt: null, acknowledgedAt: null, confirmed: null, pods: 'present' };
     this.agents.set(name, agent);
     if (this.#isHeard(name, agent)) this.#hear(name, agent);
+  }
+
+  #startedIn({ id, namespace }: ProcessorSpec): string {
+    return this.#names.get(id)?.split('/')[0] ?? namespace;
   }
 
   #nameOf(name: string): string {

@@ -211,7 +211,7 @@ describe('a cycle', () => {
     expect((await fleet.once()).planned.changes).toMatchObject([{ kind: 'stop', processorId: placed!.id, reason: 'renamed' }]);
     expect((await fleet.once()).planned).toMatchObject({ changes: [], holds: [{ processorId: placed!.id }] });
     await fleet.pool.query(`insert into dory.stop_confirmations (processor_id, epoch, confirmed_by) values ($1, 1, 'ann')`, [placed!.id]);
-    expect((await fleet.once()).planned.changes).toMatchObject([{ kind: 'resume', reason: 'renamed', after: { epoch: 1, phase: 'active' }, evidence: { fence: 'fence-confirmed' } }]);
+    expect((await fleet.once()).planned.changes).toMatchObject([{ kind: 'resume', reason: 'renamed', after: { epoch: 2, phase: 'active' }, evidence: { fence: 'fence-confirmed' } }]);
     expect((await fleet.once()).decision.wrote).toBe(false);
     // What changed in anything else is edited where it is.
     await fleet.pool.query(`update processor_template_versions set version = '1.0.1'`);

@@ -21,6 +21,7 @@ export function stage(faults: readonly Fault[], change: Partial<Script> = {}): S
     processors: nodes.flatMap((home, i) => [0, 1].map((n) => ({ name: `p${String(i + 1)}${String(n)}`, home, agent: 'fenced', shutdownTimeoutSec: 10 }))),
     policy: simulatedPolicy,
     overrides: [],
+    cutover: null,
     faults: [...faults].sort((a, b) => a.at - b.at),
     calmAt: 10 * minute,
     staffed: false,

@@ -38,6 +38,10 @@ describe('what the system that ran here before has', () => {
   test('while the cluster gives no news, what was never placed', () => {
     expect(told({ bare: unknown('watch-down') })).toEqual(['c unseen']);
   });
+  test('and what was handed back, though it is asked for again; what was removed may have been', () => {
+    expect(told({ bare: unknown('watch-down'), handovers: rows({}, 'ours'), reason: 'handed-back' })).toEqual(['a unseen', 'b unseen', 'c unseen']);
+    expect(told({ bare: unknown('watch-down'), handovers: rows({}, 'ours') })).toEqual(['b unseen', 'c unseen']);
+  });
   test('what was handed back, one by one or all, save those that are ours by name', () => {
     expect(told({ bare: bare(), handovers: rows({ a: 'theirs', b: 'ours' }) })).toEqual(['a handed-back bob']);
     expect(told({ bare: bare(), handovers: rows({ b: 'ours' }, 'theirs') })).toEqual(['a handed-back ada', 'c handed-back ada']);
