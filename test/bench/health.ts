@@ -83,6 +83,8 @@ async function benchFeedback(pool: Pool, fleet: number, rounds: number): Promise
   const clock = manualClock();
   const lease = await acquire(pool, 'bench');
   check(lease !== null, 'somebody else leads');
+  // Nobody renews it here.
+  await pool.query(`update dory.leader set expires_at = now() + interval '1 hour'`);
   const live = (id: string): LiveProcessor => ({ ...members.of(id), refusal: null });
   const feedback = createFeedback({
     pool, clock, live, lease: () => lease, log: silentLog, metrics: createMetrics(),
