@@ -66,7 +66,8 @@ async function benchPods(pool: Pool, rounds: number): Promise<readonly BenchRow[
   for (let i = 0; i < Math.ceil(rounds / 2); i += 1) {
     spans.push((await timed(() => texts.map((text) => readPod(objectSchema.parse(JSON.parse(text)), null, seconds(1))))).ms);
   }
-  const parsing = await timed(() => texts.map((text) => (JSON.parse(text) as { metadata: object }).metadata));
+  // Nothing of it is kept, as nothing is of what `readPod` leaves out.
+  const parsing = await timed(() => texts.reduce((names, text) => names + (JSON.parse(text) as { metadata: { name: string } }).metadata.name.length, 0));
   return [
     atMost(`pods read from ${String(Math.round(texts.join('').length / 1e6))} MB of JSON, ${count(placed.length)}`, median(spans), 'ms', 4_000),
     plain('  of which JSON.parse', parsing.ms, 'ms'),
