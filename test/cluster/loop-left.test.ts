@@ -9,6 +9,8 @@ const programs = inject('controlPlane');
 describe.skipIf(typeof programs === 'string')('what the loop finds as somebody left it', () => {
   const world = useLoop(programs);
   const { closes, sets, nameOf, start, settled, remove, events, problems, manifest, committed, committedWith } = world;
+  /** With rights that the program's own account has not: to write what is no StatefulSet. */
+  const startAsPerson = (more: Parameters<typeof start>[0]): Started => start({ ...more, kubeconfig: world.server.kubeconfig });
   const asIs = (_path: string, text: string): string => text;
   const applied = (report: Awaited<ReturnType<Started['applier']['pass']>>): readonly string[] => report.outcomes.map((outcome) => [outcome.kind, outcome.ref.kind, 'reason' in outcome ? outcome.reason : ''].join(' ').trim()).sort();
 
@@ -80,16 +82,16 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
 
   test('of a kind that no commit has any more, the next process finds what a failed prune left', async () => {
     closes.push(() => world.server.kubectl('delete', 'configmap', 'extra', '--ignore-not-found'));
-    const first = start({ trees: await committedWith(2, asIs, { 'clusters/test/processors/extra.yaml': configMap }) });
+    const first = startAsPerson({ trees: await committedWith(2, asIs, { 'clusters/test/processors/extra.yaml': configMap }) });
     expect((await first.applier.pass()).complete).toBe(true);
     expect(await maps()).toContain('extra');
     const without = await committedWith(3, asIs);
     // Its budget is spent.
-    const second = start({ trees: without, settings: { deleteFloor: 1, deleteShare: 0.01 } });
+    const second = startAsPerson({ trees: without, settings: { deleteFloor: 1, deleteShare: 0.01 } });
     await world.fleet.pool.query(`insert into dory.events (kind, evidence) values ('prune', '{"object": "v1/ConfigMap/default/another"}')`);
     expect((await second.applier.pass()).problems.map(({ reason }) => reason)).toEqual(['delete-budget']);
     await world.fleet.pool.query(`delete from dory.events where kind = 'prune'`);
-    expect(applied(await start({ trees: without }).applier.pass())).toEqual(['pruned ConfigMap']);
+    expect(applied(await startAsPerson({ trees: without }).applier.pass())).toEqual(['pruned ConfigMap']);
     expect(await maps()).toBe('');
     expect((await world.fleet.pool.query(`select evidence ->> 'object' as object from dory.events where kind = 'prune'`)).rows).toEqual([{ object: 'v1/ConfigMap/default/extra' }]);
     expect((await world.fleet.pool.query('select kinds from dory.applied')).rows).toEqual([{ kinds: ['apps/v1/StatefulSet'] }]);
@@ -109,7 +111,7 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
     await start().applier.pass();
     for (const end of ['c1', 'c2', 'c3']) await remove(end);
     const nobody = await committedWith(2, (path, text) => (path.includes('/processors/') ? null : text), { 'clusters/test/processors/extra.yaml': configMap });
-    const opened = start({ trees: nobody });
+    const opened = startAsPerson({ trees: nobody });
     expect((await opened.applier.pass()).problems.map(({ reason }) => reason)).toEqual(['delete-budget', 'delete-budget', 'delete-budget']);
     expect(await sets()).toHaveLength(3);
     expect((await opened.applier.pass({ allowEmpty: true })).outcomes.filter(({ kind }) => kind === 'pruned')).toHaveLength(3);
@@ -132,18 +134,18 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
     const trees = await committedWith(2, asIs, { 'clusters/test/system/account.yaml': account, 'clusters/test/argocd/application.yaml': application });
     const settings = { system: true };
     const only = { ...trees, ownTree: async () => { const tree = (await trees.ownTree())!; return { ...tree, files: new Map([...tree.files].filter(([path]) => !path.includes('/system/') || path.endsWith('/account.yaml'))) }; } };
-    const opened = start({ trees: only, settings });
+    const opened = startAsPerson({ trees: only, settings });
     expect(applied(await opened.applier.pass())).toEqual(['created ServiceAccount', 'created StatefulSet', 'created StatefulSet', 'created StatefulSet']);
     expect(await opened.applier.pass()).toMatchObject({ requests: 0, inSync: 4, complete: true });
     // A start reads it, and sends nothing else.
-    expect(await start({ trees: only, settings }).applier.pass()).toMatchObject({ inSync: 4, complete: true, outcomes: [] });
+    expect(await startAsPerson({ trees: only, settings }).applier.pass()).toMatchObject({ inSync: 4, complete: true, outcomes: [] });
     await world.server.kubectl('label', '--overwrite', 'serviceaccount', 'some-account', 'app=changed');
-    expect(applied(await start({ trees: only, settings }).applier.pass())).toEqual(['configured ServiceAccount']);
+    expect(applied(await startAsPerson({ trees: only, settings }).applier.pass())).toEqual(['configured ServiceAccount']);
     expect(await world.server.kubectl('get', 'serviceaccount', 'some-account', '-o', 'jsonpath={.metadata.labels.app}')).toBe('dory-orchestrator');
     await world.server.kubectl('delete', 'serviceaccount', 'some-account');
     await world.server.kubectl('create', 'serviceaccount', 'some-account');
-    expect(applied(await start({ trees: only, settings }).applier.pass())).toEqual(['skipped ServiceAccount not-ours']);
-    expect(applied(await start({ trees: only, settings: { ...settings, adopt: true } }).applier.pass())).toEqual(['configured ServiceAccount']);
+    expect(applied(await startAsPerson({ trees: only, settings }).applier.pass())).toEqual(['skipped ServiceAccount not-ours']);
+    expect(applied(await startAsPerson({ trees: only, settings: { ...settings, adopt: true } }).applier.pass())).toEqual(['configured ServiceAccount']);
   });
 
   test('an object with a strange label of a processor stops nothing', async () => {
@@ -188,7 +190,7 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
     const proxy = await apiProxy(world.server, (line) => (forbidden && line === `GET /apis/apps/v1/namespaces/default/statefulsets/${name}` ? { kind: 'answer', status: 403, body: '{}' } : { kind: 'pass' }));
     closes.push(() => proxy.close());
     const kubeconfig = `${world.server.folder}/forbidden.kubeconfig`;
-    await world.server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(world.server.kubeconfig, 'utf8'))?.[1] ?? '', server: proxy.url });
+    await world.server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(world.server.own, 'utf8'))?.[1] ?? '', server: proxy.url });
     await world.server.kubectl('delete', 'statefulset', await nameOf('c2'));
     const careful = start({ settings: { drift: 'report' }, kubeconfig });
     expect(applied(await careful.applier.pass())).toEqual(['created StatefulSet', 'skipped StatefulSet drift-reported']);

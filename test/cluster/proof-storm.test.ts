@@ -5,7 +5,7 @@ import { openApplier, type OpenApplier } from '../../src/cli/applier.ts';
 import { goesOn } from '../../src/cycle.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { apiProxy } from '../support/api-proxy.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { testFleet, type TestFleet } from '../support/fleet.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { seedSyntheticFleet } from '../support/seed-database.ts';
@@ -22,13 +22,13 @@ interface Sets {
 }
 
 describe.skipIf(typeof programs === 'string')('a thousand objects', () => {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   let fleet: TestFleet;
   const closes: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs });
+    server = await startOwnControlPlane({ programs, apply: 'ssa' });
     closes.push(() => server.stop());
     const database = await testDatabase();
     closes.push(() => database.close());
@@ -43,7 +43,7 @@ describe.skipIf(typeof programs === 'string')('a thousand objects', () => {
     for (const close of closes.splice(0).reverse()) await close();
   });
 
-  const open = (kubeconfig = server.kubeconfig): OpenApplier & { readonly woken: () => number } => {
+  const open = (kubeconfig = server.own): OpenApplier & { readonly woken: () => number } => {
     let woken = 0;
     const opened = openApplier(
       { ...fleet.runtime, log: silentLog, kubernetes: { kind: 'file', path: kubeconfig } },
@@ -84,7 +84,7 @@ describe.skipIf(typeof programs === 'string')('a thousand objects', () => {
     const proxy = await apiProxy(server, () => ({ kind: 'pass' }));
     closes.push(() => proxy.close());
     const kubeconfig = join(server.folder, 'proxied.kubeconfig');
-    await server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(server.kubeconfig, 'utf8'))?.[1] ?? '', server: proxy.url });
+    await server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(server.own, 'utf8'))?.[1] ?? '', server: proxy.url });
     const other = open(kubeconfig);
     for (let n = 0; n < 3; n += 1) expect(await other.applier.pass()).toMatchObject({ requests: 0, inSync: processors });
     const isWatching = (line: string): boolean => line === 'GET /apis/apps/v1' || /^GET \/apis\/apps\/v1\/statefulsets\?.*(?:limit|watch)=/.test(line);

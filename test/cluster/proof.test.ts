@@ -1,11 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { defaultSystemProps } from '../../charts-ts/system/index.ts';
 import { openApplier, type OpenApplier } from '../../src/cli/applier.ts';
 import { silentLog } from '../../src/platform/log.ts';
-import { addNode, installAccess, ownKubeconfig, podsOf } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { podsOf, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -18,17 +16,17 @@ interface Pods {
 }
 
 describe.skipIf(typeof programs === 'string')('what is committed runs, with the rights of our own ServiceAccount', () => {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   let fleet: TestFleet;
   let opened: OpenApplier;
   const closes: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    await installAccess(server, { ...defaultSystemProps, apply: 'ssa' });
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
+    server = await startOwnControlPlane({
+      programs, apply: 'ssa', with: ['controllers', 'scheduler', 'nodes'],
+      nodes: { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } },
+    });
   });
   afterAll(() => server.stop());
 
@@ -41,7 +39,7 @@ describe.skipIf(typeof programs === 'string')('what is committed runs, with the 
     fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, flags: { apply: 'ssa' } });
     closes.push(() => fleet.close());
     opened = openApplier(
-      { ...fleet.runtime, log: silentLog, kubernetes: { kind: 'file', path: await ownKubeconfig(server) } },
+      { ...fleet.runtime, log: silentLog, kubernetes: { kind: 'file', path: server.own } },
       { repository: fleet.engine.repository, assertLeading: () => Promise.resolve(), onChange: () => undefined },
     );
     closes.push(() => opened.close());

@@ -5,7 +5,7 @@ import type { ControlPlanePrograms } from '../../src/cli/demo/control-plane-prog
 import type { OwnTree, Repository } from '../../src/commit/repository.ts';
 import { blobName } from '../../src/platform/digest.ts';
 import { silentLog } from '../../src/platform/log.ts';
-import { startControlPlane, type ControlPlane } from './control-plane.ts';
+import { startOwnControlPlane, type OwnControlPlane } from './cluster-fleet.ts';
 import { openSmallFleet, type TestFleet } from './fleet.ts';
 import { until } from './until.ts';
 
@@ -16,15 +16,15 @@ interface Sets {
 export type Started = OpenApplier & { /** How often it was woken for what it saw. */ readonly changes: () => number };
 type Trees = Pick<Repository, 'ownTree' | 'readBlobs'>;
 
-/** A control plane, and for each test a small fleet that was committed once. To be called in `describe`. */
+/** A control plane with the program's own rights, and for each test a small fleet that was committed once. To be called in `describe`. */
 export function useLoop(programs: ControlPlanePrograms | string) {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   let fleet: TestFleet;
   const closes: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs });
+    server = await startOwnControlPlane({ programs, apply: 'ssa' });
   });
   afterAll(() => server.stop());
 
@@ -52,7 +52,7 @@ export function useLoop(programs: ControlPlanePrograms | string) {
     let changes = 0;
     const { runtime, engine: { repository } } = fleet;
     const opened = openApplier(
-      { ...runtime, log: silentLog, kubernetes: { kind: 'file', path: more.kubeconfig ?? server.kubeconfig }, settings: { ...runtime.settings, ssa: { ...runtime.settings.ssa, ...more.settings } } },
+      { ...runtime, log: silentLog, kubernetes: { kind: 'file', path: more.kubeconfig ?? server.own }, settings: { ...runtime.settings, ssa: { ...runtime.settings.ssa, ...more.settings } } },
       { repository: { ...repository, ...(more.tree === undefined ? {} : { ownTree: () => Promise.resolve(more.tree ?? null) }), ...more.trees }, assertLeading: more.assertLeading ?? (() => Promise.resolve()), onChange: () => { changes += 1; } },
     );
     closes.push(() => opened.close());
