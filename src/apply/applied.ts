@@ -5,7 +5,7 @@ import type { Outcome } from './actions.ts';
 import type { Synced } from './compare.ts';
 import type { Drift } from './drift.ts';
 import { keyOf, type DesiredTree, type LiveObject, type ObjectRef } from './objects.ts';
-import { byShard, ownedOf, syncedOwned, type LeftShard } from './shards.ts';
+import { byShard, folderOf, ownedOf, syncedOwned, type LeftShard, type Shard } from './shards.ts';
 
 /** An object that is not as committed, as `dory.apply_problems` keeps it. */
 export interface Problem {
@@ -50,8 +50,8 @@ export interface Ended {
   /** All that there are. Folders without one are where the commit is. */
   readonly problems: readonly Problem[];
   readonly synced: ReadonlyMap<string, Synced>;
-  /** Whether anything may differ from what was recorded last. */
-  readonly news: boolean;
+  /** Of which objects that may have changed since it was recorded last, by `keyOf`. */
+  readonly touched: ReadonlySet<string>;
 }
 
 /** @param leading reads the lease again before anything is written; throws `Failure('not-leader')` */
@@ -91,7 +91,7 @@ export function createAppliedStore(pool: Pool, leading: () => Promise<void>): Ap
     record: async (ended) => {
       const before = await remembered();
       await recordProblems(pool, leading, before, ended.problems);
-      if (ended.news) await recordShards(pool, leading, before, ended);
+      await recordShards(pool, leading, before, ended);
     },
   };
 }
@@ -114,6 +114,8 @@ interface Memory {
   readonly shards: Map<string, LeftShard>;
   /** Of the commit that was seen through last. */
   done: string | null;
+  /** Those of the last tree: they cost as much as the tree is large. */
+  last: { readonly tree: DesiredTree; readonly shards: readonly Shard[] } | null;
 }
 
 async function readMemory(pool: Pool): Promise<Memory> {
@@ -124,6 +126,7 @@ async function readMemory(pool: Pool): Promise<Memory> {
     problems: new Map(problems.rows.map((row) => [row.object, textOf(row)])),
     shards: new Map(shards.rows.map(({ shard, ...left }) => [shard, left])),
     done: done.rows[0]?.commit_sha ?? null,
+    last: null,
   };
 }
 
@@ -152,12 +155,20 @@ async function recordProblems(pool: Pool, leading: Leading, { problems: before }
   for (const problem of changed) before.set(problem.object, textOf(problem));
 }
 
-async function recordShards(pool: Pool, leading: Leading, memory: Memory, { tree, problems, synced }: Ended): Promise<void> {
+/** Whether a folder of which no object was touched is not as it was recorded. */
+function mayDiffer(now: Shard, before: LeftShard | undefined): boolean {
+  return before?.digest !== now.digest || before.owned === null || before.kinds.join() !== now.kinds.join();
+}
+
+async function recordShards(pool: Pool, leading: Leading, memory: Memory, { tree, problems, synced, touched }: Ended): Promise<void> {
   const troubled = new Set(problems.map(({ object }) => object));
   // What the commit has no more and is still there is found by its kind, whoever looks next.
   const hasSurvivors = problems.some(({ object }) => !tree.objects.has(object));
-  const shards = byShard(tree);
-  const done = shards.filter(({ keys }) => !keys.some((key) => troubled.has(key))).flatMap(({ shard, ...now }): readonly (LeftShard & { shard: string })[] => {
+  if (memory.last?.tree !== tree) memory.last = { tree, shards: byShard(tree) };
+  const { shards } = memory.last;
+  const folders = new Set([...touched].flatMap((key) => tree.objects.get(key)?.path ?? []).map(folderOf));
+  const looked = shards.filter((shard) => folders.has(shard.shard) || mayDiffer(shard, memory.shards.get(shard.shard)));
+  const done = looked.filter(({ keys }) => !keys.some((key) => troubled.has(key))).flatMap(({ shard, ...now }): readonly (LeftShard & { shard: string })[] => {
     const before = memory.shards.get(shard);
     const kinds = hasSurvivors ? [...new Set([...now.kinds, ...(before?.kinds ?? [])])].sort(byText) : now.kinds;
     const left = { digest: now.digest, owned: ownedOf(now, syncedOwned(tree, synced)), kinds };

@@ -7,6 +7,7 @@ import { createContest } from './contest.ts';
 import { keyOf, type DesiredTree, type LiveObject } from './objects.ts';
 import { applyAll, pruneAll, startWork, type AppliedFor, type ApplierOptions, type PassOptions, type State, type Work } from './pass.ts';
 import { inSyncNow } from './prepare.ts';
+import { Remembered } from './remembered.ts';
 import { byShard, ownedOf, type LeftShard } from './shards.ts';
 
 /**
@@ -43,7 +44,7 @@ const always: readonly KindRef[] = [{ apiVersion: 'apps/v1', kind: 'StatefulSet'
 /** A list of 50,000 objects takes some ten seconds. What is not known by then is not touched. */
 const firstList = seconds(30);
 export function createApplier(options: ApplierOptions): Applier {
-  const state: State = { ...options, synced: new Map(), lost: new Set(), contest: createContest(options.clock), under: new AbortController(), told: new Map(), recalled: false, recorded: null };
+  const state: State = { ...options, synced: new Remembered(), lost: new Set(), contest: createContest(options.clock), under: new AbortController(), told: new Map(), recalled: false, tree: null };
   return {
     pass: (how = {}) => pass(state, { cycle: null, signal: null, dryRun: false, adopt: options.rules.adopt, allowEmpty: false, ...how }),
     overtake: () => { state.under.abort(); },
@@ -52,7 +53,7 @@ export function createApplier(options: ApplierOptions): Applier {
       state.lost.clear();
       state.store.forget();
       state.recalled = false;
-      state.recorded = null;
+      state.tree = null;
     },
     changed: (before, after) => changed(state, before, after),
   };
@@ -87,7 +88,8 @@ async function pass(state: State, how: PassOptions): Promise<PassReport> {
 }
 
 async function passOver(state: State, tree: DesiredTree, how: PassOptions): Promise<PassReport> {
-  if (state.recorded !== tree) dropStrangers(state, tree);
+  if (state.tree !== tree) dropStrangers(state, tree);
+  state.tree = tree;
   const left = await state.store.left();
   await state.inventory.watch([...always, ...kindsOf(tree), ...leftKinds(left)]);
   await state.inventory.synced(firstList, state.under.signal);
@@ -125,6 +127,8 @@ function recall(state: State, tree: DesiredTree, left: ReadonlyMap<string, LeftS
       if (entry !== undefined && live?.terminating === false) synced.set(key, inSyncNow(entry, live, clock));
     }
   }
+  // As it was recorded.
+  synced.takeTouched();
   state.recalled = true;
 }
 
@@ -132,15 +136,21 @@ function kindsOf(tree: DesiredTree): readonly KindRef[] {
   return [...new Map([...tree.objects.values()].map(({ ref: { apiVersion, kind } }) => [`${apiVersion}/${kind}`, { apiVersion, kind }])).values()];
 }
 
-async function finish({ state, tree, how, applied, outcomes, drifts, requests, inSync, compared }: Work): Promise<PassReport> {
-  const { store, under, executor, contest, clock } = state;
+async function finish({ state, tree, how, applied, outcomes, drifts, requests, inSync }: Work): Promise<PassReport> {
+  const { store, synced, under, executor, contest, clock } = state;
   const problems = outcomes.flatMap((outcome) => problemOf(outcome, tree.objects.get(keyOf(outcome.ref))?.processorId ?? null) ?? []);
   const overtaken = under.signal.aborted;
   if (!how.dryRun) {
     const done = new Set(outcomes.filter(({ kind }) => kind === 'created' || kind === 'configured').map(({ ref }) => keyOf(ref)));
     await store.recordDrift(drifts.filter(({ ref, action }) => action === 'reported' || done.has(keyOf(ref))), how.cycle);
     // What a newer commit overtook says nothing of what is wrong.
-    if (!overtaken) await record(state, tree, problems, requests + compared > 0);
+    if (!overtaken) {
+      const touched = synced.takeTouched();
+      await store.record({ tree, problems, synced, touched }).catch((error: unknown) => {
+        synced.touch(touched);
+        throw error;
+      });
+    }
     const standing = new Set(problems.flatMap(({ object, reason }) => (reason === 'drift-reported' ? [object] : [])));
     state.told = new Map([...state.told].filter(([key]) => standing.has(key)));
   }
@@ -152,14 +162,6 @@ async function finish({ state, tree, how, applied, outcomes, drifts, requests, i
     due: due.length === 0 ? null : millis(Math.min(...due)),
     withheld: null,
   };
-}
-
-async function record(state: State, tree: DesiredTree, problems: readonly Problem[], changed: boolean): Promise<void> {
-  const news = changed || state.recorded !== tree;
-  // Until it is written.
-  state.recorded = null;
-  await state.store.record({ tree, problems, synced: state.synced, news });
-  state.recorded = tree;
 }
 
 /** What may be over soon without anybody telling. */

@@ -3,13 +3,14 @@ import type { Clock } from '../platform/clock.ts';
 import type { Action, Outcome } from './actions.ts';
 import type { AppliedStore, DriftRecord } from './applied.ts';
 import type { ClusterObjects } from './cluster-objects.ts';
-import { compare, laterEpoch, pruneActions, removedProcessors, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type Synced, type VerifyFinding } from './compare.ts';
+import { compare, laterEpoch, pruneActions, removedProcessors, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type VerifyFinding } from './compare.ts';
 import type { Contest } from './contest.ts';
 import type { DesiredReader } from './desired.ts';
 import type { Executor } from './execute.ts';
 import type { LiveInventory } from './inventory.ts';
 import { keyOf, type DesiredTree, type ObjectRef } from './objects.ts';
 import { inSyncNow, lookAt, prepare, report, verify, type PrepareOptions } from './prepare.ts';
+import type { Remembered } from './remembered.ts';
 import { isOwnPlacement } from './recreate.ts';
 import { rankOf } from './stages.ts';
 
@@ -39,7 +40,7 @@ export interface PassOptions {
 
 /** What outlives a pass. */
 export interface State extends ApplierOptions {
-  readonly synced: Map<string, Synced>;
+  readonly synced: Remembered;
   readonly lost: Set<string>;
   readonly contest: Contest;
   under: AbortController;
@@ -47,8 +48,8 @@ export interface State extends ApplierOptions {
   told: ReadonlyMap<string, string>;
   /** Whether what the database knows of the state that was left is in `synced`. */
   recalled: boolean;
-  /** What was recorded last. */
-  recorded: DesiredTree | null;
+  /** Of which what is remembered was gone through last. */
+  tree: DesiredTree | null;
 }
 
 /** Texts of about so many are held at once; to read them takes no longer than it takes to send as many as there are lanes. */
@@ -71,8 +72,6 @@ export interface Work {
   readonly drifts: DriftRecord[];
   requests: number;
   inSync: number;
-  /** Objects that were read or compared by their values. */
-  compared: number;
 }
 
 export function startWork(state: State, tree: DesiredTree, how: PassOptions): Work {
@@ -81,7 +80,7 @@ export function startWork(state: State, tree: DesiredTree, how: PassOptions): Wo
     state, tree, how,
     rules: { ...state.rules, adopt: how.adopt },
     preparing: { desired, objects, synced, lost, clock, dryRun: how.dryRun },
-    applied: [], outcomes: [], drifts: [], requests: 0, inSync: 0, compared: 0,
+    applied: [], outcomes: [], drifts: [], requests: 0, inSync: 0,
   };
 }
 
@@ -89,7 +88,6 @@ export async function applyAll(work: Work): Promise<void> {
   const { state, tree, rules } = work;
   const compared = compare(tree, { inventory: state.inventory, synced: state.synced, rules, now: state.clock.monotonic() });
   const looked = await lookAt(only(compared, 'look'), work.preparing, rules);
-  work.compared += looked.length;
   const findings = patiently([...compared, ...looked], state.contest);
   work.inSync = only(findings, 'in-sync').length;
   await reportDrift(work, only(findings, 'skip'));
@@ -112,7 +110,6 @@ async function verified(work: Work, findings: readonly VerifyFinding[]): Promise
   const { state, rules } = work;
   if (state.under.signal.aborted) return [];
   const differing = await verify(findings, work.preparing);
-  work.compared += findings.length;
   work.inSync += findings.length - differing.length;
   return rules.drift === 'correct' || rules.adopt ? prepared(work, differing.map(toPutBack)) : tellApart(work, differing);
 }

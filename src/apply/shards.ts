@@ -25,11 +25,16 @@ export interface LeftShard {
   readonly kinds: readonly string[];
 }
 
+/** Of a file. */
+export function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/'));
+}
+
 /** The tree by folders, each with the digest of what it holds. */
 export function byShard(tree: DesiredTree): readonly Shard[] {
   const shards = new Map<string, { readonly keys: string[]; readonly digests: string[]; readonly kinds: Set<string> }>();
   for (const [key, { path, digest, ref }] of tree.objects) {
-    const name = path.slice(0, path.lastIndexOf('/'));
+    const name = folderOf(path);
     const shard = shards.get(name) ?? { keys: [], digests: [], kinds: new Set() };
     shards.set(name, shard);
     shard.keys.push(key);

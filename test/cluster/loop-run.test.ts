@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from '
 import { openApplying } from '../../src/cli/applying.ts';
 import type { Leadership } from '../../src/platform/campaign.ts';
 import { createMetrics, type Metrics } from '../../src/platform/metrics.ts';
+import { apiProxy } from '../support/api-proxy.ts';
 import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
 import { openSmallFleet, type TestFleet } from '../support/fleet.ts';
 import { halfOpenProxy } from '../support/half-open-proxy.ts';
@@ -65,22 +66,28 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
     expect(await requests(metrics)).toBe(before);
   });
 
-  test('an instance that does not lead sends nothing, and begins as soon as it does', async () => {
+  test('an instance that does not lead asks the cluster for nothing, and begins as soon as it does', async () => {
     let epoch: number | null = null;
-    let asked = 0;
-    const { metrics, pushed } = await start(server.kubeconfig, () => {
-      asked += 1;
-      return epoch;
-    });
-    await until(() => asked > 0, 'it had its turn');
-    const before = asked;
-    pushed();
-    await until(() => asked > before, 'it had another one');
-    expect([await requests(metrics), await replicas()]).toEqual([0, []]);
+    const { proxy, kubeconfig } = await proxied();
+    const standby = await start(kubeconfig, () => epoch);
+    standby.pushed();
+    // Another one does all of it meanwhile.
+    const other = await start(server.kubeconfig, () => 1);
+    await until(async () => (await other.metrics.applyInSync.get()).values[0]?.value === 3, 'the other one is through');
+    expect([proxy.seen, await requests(standby.metrics)]).toEqual([[], 0]);
     epoch = 7;
-    pushed();
-    await until(async () => (await replicas()).length === 3, 'it applies');
+    standby.pushed();
+    await until(async () => (await standby.metrics.applyInSync.get()).values[0]?.value === 3, 'it knows of all of it', beforeThePoll);
+    expect(proxy.seen.length).toBeGreaterThan(0);
   });
+
+  const proxied = async () => {
+    const proxy = await apiProxy(server, () => ({ kind: 'pass' }));
+    closes.push(() => proxy.close());
+    const kubeconfig = join(server.folder, 'proxied.kubeconfig');
+    await server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(server.kubeconfig, 'utf8'))?.[1] ?? '', server: proxy.url });
+    return { proxy, kubeconfig };
+  };
 
   test('a line that is cut again and again leaves no drift, and no object out', async () => {
     const proxy = await halfOpenProxy(server.url);

@@ -31,7 +31,7 @@ const entry = (name: string, shard: string, kind = 'StatefulSet'): DesiredEntry 
 });
 const treeOf = (commit: string, ...entries: readonly DesiredEntry[]): DesiredTree => ({ commit, revision: 1 as RevisionId, objects: new Map(entries.map((each) => [keyOf(each.ref), each])) });
 const inPlace = (tree: DesiredTree): ReadonlyMap<string, Synced> => new Map([...tree.objects].map(([key, { digest }]) => [key, { desired: digest, owned: `owned ${digest}` as Digest, resourceVersion: 1, at: millis(0) }]));
-const ended = (tree: DesiredTree, problems: readonly Problem[] = []) => ({ tree, problems, synced: inPlace(tree), news: true });
+const ended = (tree: DesiredTree, problems: readonly Problem[] = []) => ({ tree, problems, synced: inPlace(tree), touched: new Set(tree.objects.keys()) });
 const problem = (object: string, reason: string, detail = 'helm owns .spec.replicas'): Problem => ({ object, processorId: cam, outcome: 'failed', reason, detail });
 const rows = async (table: 'applied' | 'applied_commit' | 'apply_problems' | 'events'): Promise<readonly Readonly<Record<string, unknown>>[]> =>
   (await fleet.pool.query<Record<string, unknown>>(`select *, xmin::text as version from dory.${table} order by 1`)).rows;
