@@ -64,15 +64,16 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
   });
 
   test('what can only be created anew is, and nobody is said to have deleted it', async () => {
-    const opened = start();
+    let now = await committedWith(1, asIs);
+    // One process, which knows that they were in sync.
+    const opened = start({ trees: { ownTree: () => now.ownTree(), readBlobs: (names) => now.readBlobs(names) } });
     await opened.applier.pass();
     await settled(opened);
-    const changed = await committedWith(2, (path, text) => (path.includes('/processors/') ? text.replace('podManagementPolicy: Parallel', 'podManagementPolicy: OrderedReady') : text));
-    const other = start({ trees: changed });
-    await other.applier.pass();
+    now = await committedWith(2, (path, text) => (path.includes('/processors/') ? text.replace('podManagementPolicy: Parallel', 'podManagementPolicy: OrderedReady') : text));
+    await opened.applier.pass();
     // What the garbage collector does when their pods are gone.
     for (const { metadata: { name } } of await sets()) await world.server.kubectl('patch', 'statefulset', name, '--type=merge', '-p', '{"metadata":{"finalizers":null}}');
-    await until(async () => (await other.applier.pass()).complete, 'all of it is there');
+    await until(async () => (await opened.applier.pass()).complete, 'all of it is there');
     expect((await sets()).map(({ spec }) => (spec as unknown as { podManagementPolicy: string }).podManagementPolicy)).toEqual(['OrderedReady', 'OrderedReady', 'OrderedReady']);
     expect(await events()).toEqual([]);
   });
