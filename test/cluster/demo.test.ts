@@ -14,7 +14,7 @@ interface Fact {
 }
 
 /** It ends well only if every chapter did: pods that really ran where the commits say. */
-test.skipIf(typeof programs === 'string')('the demo tells its whole story on a real control plane, which it applies its commits to', async () => {
+test.skipIf(typeof programs === 'string')('the demo tells its whole story on a real control plane, which it applies its commits to', { timeout: 180_000 }, async () => {
   const { stdout, stderr } = await run(process.execPath, [join(packageRoot(), 'dist', 'src', 'main.js'), 'demo', '--cluster', '--json', '--log-level', 'warn'], { maxBuffer: 1e8 });
   const commits = stdout.trim().split('\n').map((line) => JSON.parse(line) as Fact).filter(({ kind }) => kind === 'commit');
   const moved = (chapter: string) => commits.filter((fact) => fact.chapter === chapter).flatMap(({ changes = [] }) => changes.filter(({ kind }) => kind === 'move'));

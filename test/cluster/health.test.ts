@@ -6,8 +6,7 @@ import { systemClock } from '../../src/platform/clock.ts';
 import type { Lease } from '../../src/platform/leadership.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
-import { addNode, installAccess, ownKubeconfig, syncProcessors, watchedCluster } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { startOwnControlPlane, syncProcessors, watchedCluster, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -17,7 +16,7 @@ const programs = inject('controlPlane');
 const c1 = '00000000-0000-4000-8000-0000000000c1';
 
 describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-outs, with the rights of our own ServiceAccount', () => {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   let cluster: Cluster;
   let fleet: TestFleet;
   let feedback: Feedback;
@@ -27,16 +26,16 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
+    server = await startOwnControlPlane({
+      programs, with: ['controllers', 'scheduler', 'nodes'],
+      nodes: { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } },
+    });
     closes.push(() => server.stop());
-    await installAccess(server);
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
     const database = await testDatabase();
     closes.push(() => database.close());
     const folder = await temporaryFolder();
     closes.push(() => folder.remove());
-    cluster = watchedCluster(await ownKubeconfig(server), { member: (id) => { feedback.touch(id); }, fresh: seconds(6) });
+    cluster = watchedCluster(server.own, { member: (id) => { feedback.touch(id); }, fresh: seconds(6) });
     closes.push(() => cluster.close());
     await seedSmallFleet(database.pool);
     fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster });

@@ -2,9 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { small, type Ended, type Workshop } from '../integration/cli/program.ts';
-import { addNode, installAccess } from '../support/cluster-fleet.ts';
 import { apiProxy, type ApiProxy, type Fate } from '../support/api-proxy.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -17,16 +16,16 @@ interface Report {
 }
 
 describe.skipIf(typeof programs === 'string')('the commands that bring commits onto a cluster', () => {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   let shop: Workshop;
   const closes: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    await installAccess(server);
-    for (const name of ['edge-1', 'edge-2']) await addNode(server, name, { 'node-type': 'edge' });
-    await addNode(server, 'pool-1', { 'workload-type': 'application' });
+    server = await startOwnControlPlane({
+      programs, apply: 'ssa', with: ['controllers', 'scheduler', 'nodes'],
+      nodes: { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } },
+    });
   });
   afterAll(() => server.stop());
   beforeEach(async () => {
@@ -45,7 +44,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
   const managers = async (): Promise<readonly string[]> => [...new Set((await sets()).flatMap(({ metadata }) => metadata.managedFields.filter(({ subresource = '' }) => subresource === '').map(({ manager }) => manager)))].sort();
   /** What controllers change of the status counts not. */
   const versions = async (): Promise<readonly string[]> => (await sets()).map(({ metadata: { name, generation } }) => `${name} ${String(generation)}`);
-  const ssa = (...args: readonly string[]): Promise<Ended> => shop.hereWith({ KUBECONFIG: server.kubeconfig, DORY_APPLY: 'ssa' }, ...args);
+  const ssa = (...args: readonly string[]): Promise<Ended> => shop.hereWith({ KUBECONFIG: server.own, DORY_APPLY: 'ssa' }, ...args);
   /** Without any tool that applies: people, or another one, do. */
   const commit = async (): Promise<void> => { expect((await shop.here('reconcile', '--once')).code).toBe(0); };
   const json = ({ out }: Ended): Report => JSON.parse(out) as Report;
@@ -134,7 +133,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
   test('the way back to kubectl: it goes on as if it had always applied here', async () => {
     await commit();
     expect((await ssa('apply')).code).toBe(0);
-    expect((await shop.hereWith({ KUBECONFIG: server.kubeconfig }, 'apply', '--hand-over', 'kubectl')).err).not.toContain('The setting apply is ssa');
+    expect((await shop.hereWith({ KUBECONFIG: server.own }, 'apply', '--hand-over', 'kubectl')).err).not.toContain('The setting apply is ssa');
     expect(await managers()).toEqual(['kubectl']);
     await server.kubectl('apply', '--server-side', '-f', await committed((text) => text.replace(/^ {4}app: .*\n/m, '')));
     expect((await sets()).flatMap(({ metadata: { labels } }) => Object.keys(labels).filter((key) => key === 'app'))).toEqual([]);
@@ -143,7 +142,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
   const proxied = async (fate: (line: string) => Fate): Promise<{ readonly proxy: ApiProxy; readonly kubeconfig: string }> => {
     const proxy = await apiProxy(server, fate);
     closes.push(() => proxy.close());
-    const token = /token: (\S+)/.exec(await readFile(server.kubeconfig, 'utf8'))?.[1] ?? '';
+    const token = /token: (\S+)/.exec(await readFile(server.own, 'utf8'))?.[1] ?? '';
     const kubeconfig = join(shop.folder, `proxied-${proxy.url.split(':').at(-1) ?? ''}.kubeconfig`);
     await server.writeKubeconfig(kubeconfig, { token, server: proxy.url });
     return { proxy, kubeconfig };
@@ -191,7 +190,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
   test('a standby applies as soon as it leads, not when it looks next', async () => {
     await commit();
     await shop.pool.query(`update dory.leader set epoch = epoch + 1, holder = 'another', expires_at = now() + interval '1 hour'`);
-    const standby = shop.start(['run', '--apply', 'ssa', '--kubeconfig', server.kubeconfig, '--config-db', shop.url, '--http-port', '0', '--http-host', '127.0.0.1', '--log-level', 'info']);
+    const standby = shop.start(['run', '--apply', 'ssa', '--kubeconfig', server.own, '--config-db', shop.url, '--http-port', '0', '--http-host', '127.0.0.1', '--log-level', 'info']);
     await standby.logged(({ msg }) => msg.includes('listening'));
     expect(await sets()).toEqual([]);
     await shop.pool.query(`update dory.leader set holder = null, expires_at = null; select pg_notify('dory', 'leader')`);
