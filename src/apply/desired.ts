@@ -100,7 +100,12 @@ function documentsOf(text: string): readonly string[] {
 }
 
 function entriesOf(path: string, blob: string, text: string): readonly DesiredEntry[] {
-  return documentsOf(text).map((document, place) => ({ path, blob, place, digest: digestText(document), ...(scan(document) ?? identify(document, path)) }));
+  return documentsOf(text).map((document, place) => ({ path, blob, place, digest: digestText(document), ...copied(scan(document) ?? identify(document, path)) }));
+}
+
+/** A part of a string holds the whole of it in memory: a name would keep all of its document. */
+function copied(identity: Identity): Identity {
+  return JSON.parse(JSON.stringify(identity)) as Identity;
 }
 
 async function load(trees: CommittedTrees, entries: readonly DesiredEntry[]): Promise<readonly DesiredObject[]> {
