@@ -5,7 +5,7 @@ import { openApplying } from '../../src/cli/applying.ts';
 import type { Leadership } from '../../src/platform/campaign.ts';
 import { createMetrics, type Metrics } from '../../src/platform/metrics.ts';
 import { apiProxy } from '../support/api-proxy.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { openSmallFleet, type TestFleet } from '../support/fleet.ts';
 import { halfOpenProxy } from '../support/half-open-proxy.ts';
 import { until } from '../support/until.ts';
@@ -15,12 +15,12 @@ const programs = inject('controlPlane');
 const beforeThePoll = 15_000;
 
 describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa` has it', () => {
-  let server: ControlPlane;
+  let server: OwnControlPlane;
   const closes: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    server = await startControlPlane({ programs });
+    server = await startOwnControlPlane({ programs, apply: 'ssa' });
   });
   afterAll(() => server.stop());
   afterEach(async () => {
@@ -51,7 +51,7 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
   const requests = async ({ applyRequests }: Metrics): Promise<number> => (await applyRequests.get()).values[0]?.value ?? 0;
 
   test('applies a commit when it is told of the push, puts drift back by itself, and is quiet then', async () => {
-    const { fleet, metrics, pushed } = await start(server.kubeconfig, () => 1);
+    const { fleet, metrics, pushed } = await start(server.own, () => 1);
     await until(async () => (await replicas()).join() === '1,1,1', 'the first commit is applied');
     await fleet.pool.query(`update processors set status = 'terminated' where id::text like '%c2'`);
     await fleet.once();
@@ -72,7 +72,7 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
     const standby = await start(kubeconfig, () => epoch);
     standby.pushed();
     // Another one does all of it meanwhile.
-    const other = await start(server.kubeconfig, () => 1);
+    const other = await start(server.own, () => 1);
     await until(async () => (await other.metrics.applyInSync.get()).values[0]?.value === 3, 'the other one is through');
     expect([proxy.seen, await requests(standby.metrics)]).toEqual([[], 0]);
     epoch = 7;
@@ -85,14 +85,14 @@ describe.skipIf(typeof programs === 'string')('the loop as `dory run --apply=ssa
     const proxy = await apiProxy(server, () => ({ kind: 'pass' }));
     closes.push(() => proxy.close());
     const kubeconfig = join(server.folder, 'proxied.kubeconfig');
-    await server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(server.kubeconfig, 'utf8'))?.[1] ?? '', server: proxy.url });
+    await server.writeKubeconfig(kubeconfig, { token: /token: (\S+)/.exec(await readFile(server.own, 'utf8'))?.[1] ?? '', server: proxy.url });
     return { proxy, kubeconfig };
   };
 
   test('a line that is cut again and again leaves no drift, and no object out', async () => {
     const proxy = await halfOpenProxy(server.url);
     closes.push(() => proxy.close());
-    const token = /token: (\S+)/.exec(await readFile(server.kubeconfig, 'utf8'))?.[1] ?? '';
+    const token = /token: (\S+)/.exec(await readFile(server.own, 'utf8'))?.[1] ?? '';
     const kubeconfig = join(server.folder, 'cut.kubeconfig');
     await server.writeKubeconfig(kubeconfig, { token, server: proxy.url.replace(/\/$/, '') });
     const { metrics } = await start(kubeconfig, () => 1);

@@ -9,7 +9,8 @@ import { seconds } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { systemRandom } from '../../src/platform/random.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import type { ControlPlane } from '../support/control-plane.ts';
 import { halfOpenProxy } from '../support/half-open-proxy.ts';
 import { until } from '../support/until.ts';
 
@@ -18,14 +19,14 @@ const path = '/api/v1/configmaps';
 const folder = '/api/v1/namespaces/default/configmaps';
 
 describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', () => {
-  let cluster: ControlPlane;
+  let cluster: OwnControlPlane;
   let selector: string;
   let names = 0;
   const open: { close(): Promise<void> }[] = [];
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    cluster = await startControlPlane({ programs });
+    cluster = await startOwnControlPlane({ programs });
   });
   afterAll(() => cluster.stop());
   afterEach(async () => {
@@ -47,7 +48,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     values(): Readonly<Record<string, string>>;
   }
   const copy = (options: { readonly kubeconfig?: string; readonly client?: KubeClient; readonly onChange?: (after: string | null) => void; readonly metadataOnly?: boolean } = {}): Copy => {
-    const client = options.client ?? createKubeClient(createAccess({ kind: 'file', path: options.kubeconfig ?? cluster.kubeconfig }));
+    const client = options.client ?? createKubeClient(createAccess({ kind: 'file', path: options.kubeconfig ?? cluster.own }));
     const changes: Copy['changes'] = [];
     const states: boolean[] = [];
     const cache = createKubeCache<string>({
@@ -132,7 +133,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     const proxy = await halfOpenProxy(cluster.url);
     open.push(proxy);
     const kubeconfig = join(cluster.folder, 'cut.kubeconfig');
-    await cluster.writeKubeconfig(kubeconfig, { token: await adminToken(cluster), server: proxy.url.replace(/\/$/, '') });
+    await cluster.writeKubeconfig(kubeconfig, { token: await ownToken(cluster), server: proxy.url.replace(/\/$/, '') });
     const cache = copy({ kubeconfig });
     await listed(cache);
     const cutting = setInterval(() => { proxy.cut(); }, 1_000);
@@ -174,7 +175,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     const proxy = await halfOpenProxy(cluster.url);
     open.push(proxy);
     const kubeconfig = join(cluster.folder, 'frozen.kubeconfig');
-    await cluster.writeKubeconfig(kubeconfig, { token: await adminToken(cluster), server: proxy.url.replace(/\/$/, '') });
+    await cluster.writeKubeconfig(kubeconfig, { token: await ownToken(cluster), server: proxy.url.replace(/\/$/, '') });
     const cache = copy({ kubeconfig });
     await listed(cache);
     proxy.freeze();
@@ -190,7 +191,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     await put('stays', '1');
     await put('goes', '1');
     await put('changes', '1');
-    const gate = gated(createKubeClient(createAccess({ kind: 'file', path: cluster.kubeconfig })));
+    const gate = gated(createKubeClient(createAccess({ kind: 'file', path: cluster.own })));
     const cache = copy({ client: gate });
     await listed(cache);
     gate.shut();
@@ -255,8 +256,8 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
   });
 });
 
-async function adminToken({ kubeconfig }: ControlPlane): Promise<string> {
-  return /token: (\S+)/.exec(await readFile(kubeconfig, 'utf8'))?.[1] ?? '';
+async function ownToken({ own }: OwnControlPlane): Promise<string> {
+  return /token: (\S+)/.exec(await readFile(own, 'utf8'))?.[1] ?? '';
 }
 
 async function boundToken(cluster: ControlPlane, secret: string): Promise<string> {
