@@ -45,7 +45,7 @@ export interface AppliedStore {
   record(ended: Ended): Promise<void>;
 }
 
-export interface Ended {
+interface Ended {
   readonly tree: DesiredTree;
   /** All that there are. Folders without one are where the commit is. */
   readonly problems: readonly Problem[];
