@@ -314,6 +314,10 @@ describe('what the system before this one left', () => {
     await ask(adoptBack, id('c1'));
     // It is still to be told to stop, and no pod of it was ever started.
     expect(await stateOf()).toBe('stopping');
+    // Somebody scaled it to 0; what is committed would put it up again.
+    cluster.sets = [ended(0, 1)];
+    expect(await stateOf()).toBe('stopping');
+    cluster.sets = [];
     await fleet.beat('edge-1', 'edge-2');
     expect((await fleet.once()).planned.changes.map(({ kind, reason }) => `${kind} ${reason}`)).toEqual(['stop handed-back']);
     expect(await stateOf()).toBe('stopping');
