@@ -197,6 +197,9 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
     await until(async () => (await sets()).length === 3, 'it applies', 15_000);
     const applied = await standby.logged(({ msg }) => msg === 'applied');
     expect(applied['cycle']).toMatch(/^[0-9a-f]{12}$/);
+    // It would put back what is cleaned up.
+    standby.signal('SIGTERM');
+    expect((await standby.ended).code).toBe(0);
   });
 
   test('a leader that is deposed in the middle of an apply stops within a batch', async () => {
