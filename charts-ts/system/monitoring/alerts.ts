@@ -110,6 +110,35 @@ export const alertRules: readonly RuleGroup[] = [
     ],
   },
   {
+    name: 'dory.cluster',
+    rules: [
+      alert('DoryNotAsCommitted', 'warning', '5m', 'max by (reason) (dory_apply_problems{reason!~"terminating|partial-knowledge|overtaken"}) > 0', [
+        '{{ $value }} objects are not as committed: {{ $labels.reason }}',
+        'With --apply=ssa, Dory could not bring them to what is in Git, or may not. dory status names each with the words of the cluster, and what mends it.',
+      ]),
+      alert('DoryDriftReturns', 'warning', '0m', 'sum(increase(dory_drift_total[15m])) > 20', [
+        'Somebody changed what Dory applied {{ $value }} times within 15 minutes',
+        'It is put back with growing pauses. Two tools that apply the same objects undo each other\'s work: dory events --kind drift says who.',
+      ]),
+      alert('DorySecretsWrong', 'warning', '5m', 'max by (reason) (dory_secret_problems) > 0', [
+        '{{ $value }} Secrets are not as the database has them: {{ $labels.reason }}',
+        'Pods start with other credentials, or not at all. dory secrets says which ones, and dory events --kind secret why.',
+      ]),
+      alert('DoryLeftoversOverdue', 'warning', '5m', 'max(dory_leftover_pods{state=~"overdue|failed"}) > 0', [
+        '{{ $value }} pods that moves left behind do not go',
+        'Their kubelet answers and does not end them, or the cluster refuses to delete them. dory events --kind leftover names each.',
+      ]),
+      alert('DoryArgocdNotTold', 'warning', '0m', 'sum by (result) (increase(dory_argocd_notifications_total{result=~"fell-back|given-up"}[15m])) > 0', [
+        'Argo CD could not be told of a push as the settings say: {{ $labels.result }}',
+        'fell-back: by annotation instead of the webhook. given-up: its own poll finds the commit minutes later. dory status has the reason.',
+      ]),
+      alert('DoryArgocdSyncFails', 'warning', '0m', 'sum(increase(dory_argocd_sync_failures_total[15m])) > 0', [
+        'Argo CD could not sync what was committed',
+        'It tries on. dory status has its own words for each Application.',
+      ]),
+    ],
+  },
+  {
     name: 'dory.heartbeats',
     rules: [
       alert('DoryIntakeNotCovered', 'critical', '2m', 'max(dory_leader) > 0 and max(dory_heartbeat_intake_covered) < 1', [

@@ -57,6 +57,15 @@ export const rows: readonly Row[] = [
     ],
   },
   {
+    title: 'Apply',
+    panels: [
+      graph('Objects', 'How applies ended, with --apply=ssa.', 'short', ['sum by (outcome) (increase(dory_apply_objects_total[$__rate_interval]))', '{{outcome}}']),
+      graph('Not as committed', 'dory status names each, and what mends it.', 'short', ['max by (reason) (dory_apply_problems)', '{{reason}}'], ['max by (reason) (dory_secret_problems)', 'Secrets: {{reason}}']),
+      graph('Drift', 'Changes of our fields by others, by what was done about them.', 'short', ['sum by (action) (increase(dory_drift_total[$__rate_interval]))', '{{action}}']),
+      graph('Argo CD', 'Its Applications, by what its controller says.', 'short', ['max by (sync, health) (dory_argocd_applications)', '{{sync}}, {{health}}'], ['sum by (result) (increase(dory_argocd_notifications_total[$__rate_interval]))', 'pushes: {{result}}']),
+    ],
+  },
+  {
     title: 'Heartbeats',
     panels: [
       graph('Heartbeats', 'By where they came from.', 'ops', ['sum by (result) (rate(dory_heartbeats_total[$__rate_interval]))', '{{result}}']),
