@@ -45,7 +45,7 @@ export interface Script {
   readonly endAt: number;
 }
 
-export interface Cutover {
+interface Cutover {
   /** Processors of which the other system left a pod, at home. */
   readonly bare: readonly string[];
 }
