@@ -88,6 +88,9 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD in another cluster, an
   });
 
   test('another instance finds what is stored, and leaves it as it is', async () => {
+    // Argo CD says Progressing until it has seen that what was moved is ready.
+    const underWay = "select from dory.argocd_applications where sync <> 'Synced' or health = 'Progressing' or phase = 'Running'";
+    await until(async () => (await world.shown()).problems.length === 0 && (await world.fleet.pool.query(underWay)).rowCount === 0, 'all of them are at rest', patience);
     const known = await rows();
     const metrics = createMetrics();
     const another = await world.instance(metrics);
