@@ -128,7 +128,7 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     expect(cache.changes).toEqual([[null, '1'], ['1', '2']]);
   });
 
-  test('a line that is cut every second loses nothing, and is never far behind', async () => {
+  test('a line that is cut every second for a minute loses nothing, and is never far behind', async () => {
     own();
     const proxy = await halfOpenProxy(cluster.url);
     open.push(proxy);
@@ -142,12 +142,12 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     const look = (): void => { oldest = Math.max(oldest, systemClock.monotonic() - (cache.aliveAt() ?? 0)); };
     try {
       // While nothing happens, and then while much does.
-      const quiet = performance.now() + 5_000;
+      const quiet = performance.now() + 30_000;
       await until(() => {
         look();
         return performance.now() > quiet;
       }, 'some cuts came');
-      const end = performance.now() + 5_000;
+      const end = performance.now() + 30_000;
       while (performance.now() < end) {
         const value = String(written.length);
         await put('a', value);
@@ -167,8 +167,8 @@ describe.skipIf(typeof programs === 'string')('a copy of what a cluster holds', 
     expect(oldest).toBeLessThan(4_000);
     // A watch that goes on from where the last one ended tells every change, in order.
     expect(cache.changes.map(([, after]) => after)).toEqual(written);
-    expect(written.length).toBeGreaterThan(20);
-  });
+    expect(written.length).toBeGreaterThan(60);
+  }, 150_000);
 
   test('a line that is dead and still open is given up', async () => {
     own();
