@@ -7,7 +7,7 @@ import { createMetrics } from '../../src/platform/metrics.ts';
 import { startArgocd, installArgocd, type RunningArgocd } from '../support/argocd.ts';
 import { argocdPrograms } from '../support/argocd-build.ts';
 import { argocdWorld, patience, type ArgocdWorld } from '../support/argocd-world.ts';
-import { addNode, installAccess, ownKubeconfig } from '../support/cluster-fleet.ts';
+import { addNode, installAccess, ownKubeconfig, smallNodes } from '../support/cluster-fleet.ts';
 import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
 import { until } from '../support/until.ts';
 
@@ -47,7 +47,7 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD in another cluster, an
     const file = join(home.folder, 'access.yaml');
     await writeFile(file, access.join('\n---\n'));
     await home.kubectl('apply', '-f', file);
-    for (const [name, labels] of [['pool-1', { 'workload-type': 'application' }], ['edge-1', { 'node-type': 'edge' }], ['edge-2', { 'node-type': 'edge' }]] as const) await addNode(cluster, name, labels);
+    for (const [name, labels] of Object.entries(smallNodes)) await addNode(cluster, name, labels);
     running = await startArgocd({ programs: argocd, cluster: home });
     closes.push(running.stop);
     const flags = { layout: '64', 'argocd-kubeconfig': await ownKubeconfig(home), 'argocd-destination': 'north-1', 'argocd-namespaces': 'default,plant-*' };

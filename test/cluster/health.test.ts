@@ -6,7 +6,7 @@ import { systemClock } from '../../src/platform/clock.ts';
 import type { Lease } from '../../src/platform/leadership.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
-import { startOwnControlPlane, syncProcessors, watchedCluster, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import { smallNodes, startOwnControlPlane, syncProcessors, watchedCluster, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -28,7 +28,7 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
     if (typeof programs === 'string') return;
     server = await startOwnControlPlane({
       programs, with: ['controllers', 'scheduler', 'nodes'],
-      nodes: { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } },
+      nodes: smallNodes,
     });
     closes.push(() => server.stop());
     const database = await testDatabase();

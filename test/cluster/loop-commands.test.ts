@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { small, type Ended, type Workshop } from '../integration/cli/program.ts';
 import { apiProxy, type ApiProxy, type Fate } from '../support/api-proxy.ts';
-import { startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import { smallNodes, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -24,7 +24,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
     if (typeof programs === 'string') return;
     server = await startOwnControlPlane({
       programs, apply: 'ssa', with: ['controllers', 'scheduler', 'nodes'],
-      nodes: { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } },
+      nodes: smallNodes,
     });
   });
   afterAll(() => server.stop());

@@ -3,10 +3,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { openApplier, type OpenApplier } from '../../src/cli/applier.ts';
 import { silentLog } from '../../src/platform/log.ts';
-import { podsOf, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../support/fleet.ts';
-import { testDatabase } from '../support/postgres.ts';
-import { temporaryFolder } from '../support/temp.ts';
+import { podsOf, smallNodes, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import { openSmallFleet, type TestFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -25,18 +23,13 @@ describe.skipIf(typeof programs === 'string')('what is committed runs, with the 
     if (typeof programs === 'string') return;
     server = await startOwnControlPlane({
       programs, apply: 'ssa', with: ['controllers', 'scheduler', 'nodes'],
-      nodes: { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } },
+      nodes: smallNodes,
     });
   });
   afterAll(() => server.stop());
 
   beforeEach(async () => {
-    const database = await testDatabase();
-    closes.push(() => database.close());
-    const folder = await temporaryFolder();
-    closes.push(() => folder.remove());
-    await seedSmallFleet(database.pool);
-    fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, flags: { apply: 'ssa' } });
+    fleet = await openSmallFleet({ apply: 'ssa' });
     closes.push(() => fleet.close());
     opened = openApplier(
       { ...fleet.runtime, log: silentLog, kubernetes: { kind: 'file', path: server.own } },

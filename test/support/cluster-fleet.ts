@@ -44,6 +44,9 @@ export interface OwnControlPlaneOptions extends Pick<ControlPlaneOptions, 'with'
   readonly nodes?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
+/** Those of the small fleet, and one for what is managed. */
+export const smallNodes = { 'pool-1': { 'workload-type': 'application' }, 'edge-1': { 'node-type': 'edge' }, 'edge-2': { 'node-type': 'edge' } };
+
 export async function startOwnControlPlane({ apply = 'none', namespaces = [], nodes = {}, ...options }: OwnControlPlaneOptions): Promise<OwnControlPlane> {
   const server = await startControlPlane(options);
   try {

@@ -9,10 +9,8 @@ import { adopt, adoptBack, adoptStart, type AdoptReport } from '../../../src/ope
 import { runOperation } from '../../../src/operator/operation.ts';
 import { nodePowerOffConfirmed } from '../../../src/operator/power-off.ts';
 import { writeBatch } from '../../../src/http/intake-sql.ts';
-import { seedSmallFleet, testFleet, type TestFleet } from '../../support/fleet.ts';
+import { openSmallFleet, type TestFleet } from '../../support/fleet.ts';
 import { playedCluster, playedNow, put, type PlayedCluster, type PlayedPod } from '../../support/played-cluster.ts';
-import { testDatabase } from '../../support/postgres.ts';
-import { temporaryFolder } from '../../support/temp.ts';
 import { beatOf } from '../http/fleet.ts';
 
 const id = (end: string): string => `00000000-0000-4000-8000-0000000000${end}`;
@@ -24,12 +22,7 @@ const closes: (() => Promise<unknown>)[] = [];
 
 /** All placed and committed; without a watch, so that beats alone decide what moves. */
 beforeEach(async () => {
-  const database = await testDatabase();
-  closes.push(() => database.close());
-  const folder = await temporaryFolder();
-  closes.push(() => folder.remove());
-  await seedSmallFleet(database.pool);
-  fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path });
+  fleet = await openSmallFleet();
   closes.push(() => fleet.close());
   cluster = playedCluster();
   cluster.nodes.set('edge-1', { ready: 'True', taints: [] }).set('edge-2', { ready: 'True', taints: [] }).set('pool-1', { ready: 'True', taints: [] });
