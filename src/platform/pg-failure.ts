@@ -21,6 +21,7 @@ const bySqlState: Readonly<Record<string, Verdict>> = {
   '57P03': busy, // cannot_connect_now
   '57014': busy, // query_canceled: the statement timeout
   '55P03': busy, // lock_not_available
+  '25P03': busy, // idle_in_transaction_session_timeout
   '25006': standby, // read_only_sql_transaction
   '53': busy, // insufficient resources: connections, disk, memory
   '58': busy, // system errors outside of PostgreSQL

@@ -21,6 +21,13 @@ export const connectTimeoutMs = 10_000;
 /** A server that can be reached says by itself that a statement took too long; one that says nothing is given up after this. */
 const goneAfterTimeoutMs = 5_000;
 
+/**
+ * A server notices by itself only after hours that a client is gone without a word (its machine, or the network between),
+ * and keeps the locks of what was open until then: the lease and the state, with which nobody can decide. As long as a
+ * lease lasts: whoever takes over waits for that anyway.
+ */
+const idleInTransactionTimeoutMs = 10_000;
+
 export interface CuttablePool extends Pool {
   /**
    * Drops every connection, those in use as well: what waits on them fails within this turn of the event loop, and later
@@ -41,6 +48,7 @@ export function createPool(url: string, options: PoolOptions): CuttablePool {
     statement_timeout: options.statementTimeoutMs,
     ...(options.statementTimeoutMs > 0 ? { query_timeout: options.statementTimeoutMs + goneAfterTimeoutMs } : {}),
     connectionTimeoutMillis: options.connectTimeoutMs ?? connectTimeoutMs,
+    idle_in_transaction_session_timeout: idleInTransactionTimeoutMs,
     keepAlive: true,
     pipeline: options.pipeline,
   });

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 export interface HalfOpenProxy {
   /** The same server, through the proxy. */
   readonly url: string;
-  /** Connections that there are stay open, and not a byte comes through them any more; new ones work. */
+  /** Not a byte comes through the connections that there are any more, nor that one of their ends is gone; new ones work. */
   freeze(): void;
   /** New connections go to another server from now on; those that there are stay. */
   pointTo(databaseUrl: string): void;
@@ -16,13 +16,14 @@ export interface HalfOpenProxy {
 export async function halfOpenProxy(databaseUrl: string): Promise<HalfOpenProxy> {
   let target = new URL(databaseUrl);
   const pairs = new Set<readonly [Socket, Socket]>();
+  const frozen = new Set<readonly [Socket, Socket]>();
   const server = createServer((inner) => {
     const outer = connect(Number(target.port), target.hostname);
     const pair = [inner, outer] as const;
     pairs.add(pair);
     for (const [from, to] of [[inner, outer], [outer, inner]] as const) {
       from.on('error', () => undefined);
-      from.on('close', () => { pairs.delete(pair); to.destroy(); });
+      from.on('close', () => { if (pairs.delete(pair)) to.destroy(); });
       from.pipe(to);
     }
   });
@@ -32,20 +33,23 @@ export async function halfOpenProxy(databaseUrl: string): Promise<HalfOpenProxy>
   return {
     url: url.href,
     freeze: () => {
-      for (const [inner, outer] of pairs) {
+      for (const pair of pairs) {
+        const [inner, outer] = pair;
         inner.unpipe(outer);
         outer.unpipe(inner);
+        frozen.add(pair);
       }
+      pairs.clear();
     },
     cut: () => {
       for (const [inner] of pairs) inner.destroy();
     },
     pointTo: (other) => { target = new URL(other); },
-    close: () => closed(server, pairs),
+    close: () => closed(server, [...pairs, ...frozen]),
   };
 }
 
-function closed(server: Server, pairs: ReadonlySet<readonly [Socket, Socket]>): Promise<void> {
-  for (const [inner] of pairs) inner.destroy();
+function closed(server: Server, pairs: readonly (readonly [Socket, Socket])[]): Promise<void> {
+  for (const socket of pairs.flat()) socket.destroy();
   return new Promise((resolve) => { server.close(() => { resolve(); }); });
 }

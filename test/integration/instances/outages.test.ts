@@ -14,6 +14,11 @@ beforeAll(async () => {
     expect(rows).toEqual([{ verdict: 'healthy', count: nodes }]);
     expect((await world.pool.query('select from dory.revisions where committed_at is not null')).rowCount).toBe(1);
   }, patienceMs);
+  await world.pool.query(`
+    create table linger (seconds int not null);
+    create function linger() returns trigger language plpgsql as $$ begin
+      perform pg_sleep(seconds) from linger; return new; end $$;
+    create trigger linger after insert on dory.revisions for each row execute function linger()`);
 });
 afterAll(async () => {
   await world.close();
@@ -25,6 +30,14 @@ const revisions = async (): Promise<readonly { readonly id: number; readonly com
 const order = (version: string): Promise<unknown> =>
   world.pool.query(`update processor_template_versions set version = $1 where processor_template_id = (select id from processor_templates where slug = 'app-5')`, [version]);
 const wake = (): Promise<unknown> => world.pool.query(`select pg_notify('dory', 'test')`);
+
+/** Orders `version`, and returns while the decision on it is under way: its transaction lasts for `seconds` at least. */
+async function beginDecision(version: string, { seconds }: { readonly seconds: number }): Promise<void> {
+  await world.pool.query('insert into linger values ($1)', [seconds]);
+  await order(version);
+  await wake();
+  await eventually(async () => { expect((await world.pool.query(`select from pg_stat_activity where wait_event = 'PgSleep'`)).rowCount).toBe(1); }, patienceMs);
+}
 
 /** One revision more than `count`, all of them published, and commits for them on the remote. */
 async function oneMore(count: number): Promise<void> {
@@ -41,18 +54,11 @@ async function nothingElseHappened(): Promise<void> {
 
 describe('a PostgreSQL', { concurrent: false, timeout: 150_000 }, () => {
   it('that dies in the middle of a decision costs nothing but the decision, which is made again', async () => {
-    await world.pool.query(`
-      create table slow (); insert into slow default values;
-      create function linger() returns trigger language plpgsql as $$ begin
-        if exists (select from slow) then perform pg_sleep(60); end if; return new; end $$;
-      create trigger linger after insert on dory.revisions for each row execute function linger()`);
     const before = await revisions();
-    await order('3.0.1');
-    await wake();
-    await eventually(async () => { expect((await world.pool.query(`select from pg_stat_activity where wait_event = 'PgSleep'`)).rowCount).toBe(1); }, patienceMs);
+    await beginDecision('3.0.1', { seconds: 60 });
     await world.crashPostgres();
     expect(await revisions()).toEqual(before);
-    await world.pool.query('delete from slow');
+    await world.pool.query('delete from linger');
     await oneMore(before.length);
     await nothingElseHappened();
   });
@@ -61,6 +67,15 @@ describe('a PostgreSQL', { concurrent: false, timeout: 150_000 }, () => {
     const before = await revisions();
     world.proxy.freeze();
     await order('3.0.2');
+    await oneMore(before.length);
+    await nothingElseHappened();
+  });
+
+  it('that holds the locks of a decision whose maker is gone without a word lets go of them', async () => {
+    const before = await revisions();
+    await beginDecision('3.0.3', { seconds: 1 });
+    world.proxy.freeze();
+    await world.pool.query('delete from linger');
     await oneMore(before.length);
     await nothingElseHappened();
   });
@@ -81,7 +96,7 @@ describe('a PostgreSQL', { concurrent: false, timeout: 150_000 }, () => {
     expect(world.agents.answered).toBeGreaterThan(answered);
     await readOnly('off');
     // Connections learn it a moment after.
-    await eventually(async () => { await order('3.0.3'); }, patienceMs);
+    await eventually(async () => { await order('3.0.4'); }, patienceMs);
     await oneMore(before.length);
     await nothingElseHappened();
   });

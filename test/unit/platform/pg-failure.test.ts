@@ -14,6 +14,7 @@ test.each([
   ['53300', 'database-unreachable'],
   ['25006', 'database-unreachable'],
   ['57014', 'database-unreachable'],
+  ['25P03', 'database-unreachable'],
   ['28P01', 'database-refused'],
   ['28000', 'database-refused'],
   ['3D000', 'database-refused'],
