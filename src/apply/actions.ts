@@ -15,6 +15,8 @@ export type ApplyReason = 'missing' | 'changed' | 'drifted' | 'adopted';
 export type SkipReason =
   /** The cluster shows a higher placement epoch of its processor. */
   | 'higher-epoch'
+  /** The cluster shows it as a revision left it that is newer than this commit. */
+  | 'newer-revision'
   /** Argo CD tracks it, and nobody said `--adopt`. */
   | 'tracked-by-argocd'
   /** It is there, and not of our inventory. */

@@ -73,7 +73,7 @@ export function compare(tree: DesiredTree, facts: ComparedWith): readonly Findin
     if (later !== null) return skip(entry, 'higher-epoch', later);
     const live = facts.inventory.objects.get(key) ?? null;
     const synced = facts.synced.get(key) ?? null;
-    return live === null ? compareMissing(entry, synced, facts) : compareLive(entry, live, synced, facts.rules);
+    return live === null ? compareMissing(entry, synced, facts) : notBehind(tree, entry, live, compareLive(entry, live, synced, facts.rules));
   });
 }
 
@@ -81,6 +81,20 @@ export function compare(tree: DesiredTree, facts: ComparedWith): readonly Findin
 export function laterEpoch({ processorId, epoch }: Pick<DesiredEntry, 'processorId' | 'epoch'>, inventory: Pick<Inventory, 'highestEpoch'>): string | null {
   const seen = processorId === null ? 0 : inventory.highestEpoch(processorId);
   return epoch !== null && seen > epoch ? `the cluster shows epoch ${String(seen)}, this commit has ${String(epoch)}` : null;
+}
+
+/**
+ * Why what this commit has of an object is not sent: a commit that we don't see has been there. Null: it may be. A commit that takes
+ * another one back is newer than that; the branch set back, or a clone that is behind, is not.
+ */
+export function newerRevision(tree: Pick<DesiredTree, 'revision'>, entry: Pick<DesiredEntry, 'revision'>, live: Pick<LiveObject, 'revision'>): string | null {
+  if (entry.revision === null || live.revision === null || live.revision <= Math.max(tree.revision, entry.revision)) return null;
+  return `revision ${String(live.revision)} left it so, and this commit is revision ${String(tree.revision)}`;
+}
+
+function notBehind(tree: DesiredTree, entry: DesiredEntry, live: LiveObject, found: Finding): Finding {
+  const newer = found.kind === 'apply' || found.kind === 'verify' ? newerRevision(tree, entry, live) : null;
+  return newer === null ? found : skip(entry, 'newer-revision', newer);
 }
 
 function compareMissing(entry: DesiredEntry, synced: Synced | null, { inventory, now }: ComparedWith): Finding {
@@ -138,8 +152,10 @@ function skip({ ref }: DesiredEntry, reason: SkipReason, detail: string): SkipFi
   return { kind: 'skip', ref, reason, detail };
 }
 
-function isNewer(live: LiveObject, { revision }: DesiredTree, epoch: number | null): boolean {
-  return (live.revision ?? 0) > revision || (epoch !== null && (live.epoch ?? 0) > epoch);
+function newerThan({ revision }: DesiredTree, live: LiveObject, epoch: number | null): { readonly reason: SkipReason; readonly detail: string } | null {
+  if (epoch !== null && (live.epoch ?? 0) > epoch) return { reason: 'higher-epoch', detail: `it is of epoch ${String(live.epoch)}, this commit has ${String(epoch)}` };
+  if ((live.revision ?? 0) <= revision) return null;
+  return { reason: 'newer-revision', detail: `revision ${String(live.revision)} put it there, and this commit is revision ${String(revision)}` };
 }
 
 export interface PruneRules {
@@ -191,5 +207,5 @@ function refusePrune(live: LiveObject, epoch: number | null, { processors, tree,
   if (lacks !== null && !rules.allowEmpty) return { reason: 'delete-budget', detail: `the commit has no ${lacks} at all: dory apply --allow-empty deletes what is left` };
   if (epoch === null && live.processorId !== null && !rules.known.has(live.processorId)) return { reason: 'not-ours', detail: 'our database never had its processor' };
   if (inventory.knows(live.ref) !== 'all') return { reason: 'partial-knowledge', detail: `what there is of ${live.ref.kind} is not known now` };
-  return isNewer(live, tree, epoch) ? { reason: 'higher-epoch', detail: `revision ${String(live.revision)} put it there, and this commit is revision ${String(tree.revision)}` } : null;
+  return newerThan(tree, live, epoch);
 }

@@ -55,12 +55,19 @@ export function readLive(object: KubeObject, { apiVersion, kind }: { readonly ap
     resourceVersion: metadata.resourceVersion,
     processorId: (labels['processor-id'] ?? null) as ProcessorId | null,
     epoch: positive(annotations['dory.io/epoch']) as Epoch | null,
-    revision: positive(annotations['dory.io/revision']) as RevisionId | null,
+    revision: revisionOf(annotations, managers),
     owned: values === null ? null : ownedDigest(values),
     managers: [...new Set(managers.filter((entry) => !isOurEntry(entry)).map(({ manager }) => manager))].sort(byText),
     trackedBy: trackedBy(labels, annotations, managers),
     terminating: typeof metadata['deletionTimestamp'] === 'string',
   };
+}
+
+/** Where anything of it is ours, what somebody else wrote says nothing of what we applied. */
+function revisionOf(annotations: Readonly<Record<string, string>>, managers: readonly FieldManager[]): RevisionId | null {
+  const ours = managers.filter(isOurEntry);
+  const counts = ours.length === 0 || ours.some(({ fields }) => fields['f:metadata']?.['f:annotations']?.['f:dory.io/revision'] !== undefined);
+  return counts ? positive(annotations['dory.io/revision']) as RevisionId | null : null;
 }
 
 export function positive(text: string | undefined): number | null {

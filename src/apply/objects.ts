@@ -49,7 +49,7 @@ export interface LiveObject {
   readonly processorId: ProcessorId | null;
   /** The annotation `dory.io/epoch`; null without one. */
   readonly epoch: Epoch | null;
-  /** The annotation `dory.io/revision`; null without one. */
+  /** The annotation `dory.io/revision`; null without one, and where others changed it on an object of ours. */
   readonly revision: RevisionId | null;
   /** Of the values of the fields that our manager owns; null where it owns none. */
   readonly owned: Digest | null;

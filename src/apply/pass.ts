@@ -3,12 +3,12 @@ import type { Clock } from '../platform/clock.ts';
 import type { Action, Outcome } from './actions.ts';
 import type { AppliedStore, DriftRecord } from './applied.ts';
 import type { ClusterObjects } from './cluster-objects.ts';
-import { compare, laterEpoch, pruneActions, removedProcessors, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type VerifyFinding } from './compare.ts';
+import { compare, laterEpoch, newerRevision, pruneActions, removedProcessors, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type VerifyFinding } from './compare.ts';
 import type { Contest } from './contest.ts';
 import type { DesiredReader } from './desired.ts';
-import type { Executor } from './execute.ts';
+import type { Executor, Pass } from './execute.ts';
 import type { LiveInventory } from './inventory.ts';
-import { keyOf, type DesiredTree, type ObjectRef } from './objects.ts';
+import { keyOf, type DesiredObject, type DesiredTree, type ObjectRef } from './objects.ts';
 import { inSyncNow, lookAt, prepare, report, verify, type PrepareOptions } from './prepare.ts';
 import type { Remembered } from './remembered.ts';
 import { isOwnPlacement } from './recreate.ts';
@@ -175,17 +175,14 @@ async function prepared(work: Work, findings: readonly ApplyFinding[]): Promise<
 }
 
 async function execute(work: Work, actions: Parameters<Executor['execute']>[0]): Promise<void> {
-  const { state, how } = work;
+  const { state, tree, how } = work;
   const { inventory, executor, under } = state;
   const { outcomes, requests } = await executor.execute(actions, {
     signal: under.signal,
     assertLeading: leadingOf(work),
     dryRun: how.dryRun,
     // Once more, right before it is sent: another leader may have been faster.
-    objection: (action) => {
-      const later = action.kind === 'apply' ? laterEpoch(action.desired, inventory) : null;
-      return later === null ? null : { reason: 'higher-epoch', detail: later };
-    },
+    objection: (action) => (action.kind === 'apply' ? isBehind(tree, action.desired, inventory) : null),
     mayRecreate: isOwnPlacement,
     // As it comes: what was done is remembered also where the pass ends early.
     onOutcome: (action, outcome) => {
@@ -196,6 +193,14 @@ async function execute(work: Work, actions: Parameters<Executor['execute']>[0]):
   });
   work.requests += requests;
   for (const outcome of outcomes) work.outcomes.push(outcome);
+}
+
+function isBehind(tree: DesiredTree, desired: DesiredObject, inventory: LiveInventory): ReturnType<Pass['objection']> {
+  const later = laterEpoch(desired, inventory);
+  if (later !== null) return { reason: 'higher-epoch', detail: later };
+  const [entry, live] = [tree.objects.get(keyOf(desired.ref)), inventory.objects.get(keyOf(desired.ref))];
+  const newer = entry === undefined || live === undefined ? null : newerRevision(tree, entry, live);
+  return newer === null ? null : { reason: 'newer-revision', detail: newer };
 }
 
 /** Who changes nothing need not lead. */

@@ -132,6 +132,7 @@ const mends: Readonly<Record<SkipReason | FailReason | 'no-answer', string | nul
   'not-ours': '`dory apply --dry-run --adopt` tells what would be taken over, without --dry-run it is',
   'delete-budget': 'it is deleted as ssa.deleteWindow gives the budget back; raise ssa.deleteFloor for more at once',
   'higher-epoch': '`dory repair epochs --dry-run`, if it lasts',
+  'newer-revision': 'see whose commit that revision is, and restore the branch; if this commit is right all the same, remove the annotation dory.io/revision from the object with `kubectl annotate`',
   'partial-knowledge': 'see what the log says of the watch',
   'backing-off': 'see with `dory events --kind drift` who changes it again and again',
   'forbidden': 'apply clusters/<cluster>/system/orchestrator-access.yaml, and check whose credentials these are',

@@ -1,5 +1,6 @@
 import { describe, expect, inject, test } from 'vitest';
 import { giveBack } from '../../src/apply/hand-over.ts';
+import { readApplied } from '../../src/operator/applied-view.ts';
 import { useLoop, type Started } from '../support/loop.ts';
 import { until } from '../support/until.ts';
 
@@ -7,7 +8,7 @@ const programs = inject('controlPlane');
 
 describe.skipIf(typeof programs === 'string')('the loop that keeps the cluster at the newest commit', () => {
   const world = useLoop(programs);
-  const { emptyCluster, sets, names, path, nameOf, start, settled, remove, release, events, problems, manifest, deafKubeconfig, committed } = world;
+  const { emptyCluster, sets, names, path, nameOf, start, settled, remove, release, events, problems, manifest, deafKubeconfig, committed, committedWith } = world;
 
   test('creates what is committed, and sends nothing while that is so, not even after a restart', async () => {
     const first = start();
@@ -244,5 +245,39 @@ describe.skipIf(typeof programs === 'string')('the loop that keeps the cluster a
     const { applier } = start({ tree: { ...tree, revision: 0 as never } });
     expect(await applier.pass()).toMatchObject({ requests: 0, outcomes: [] });
     expect(await names()).toEqual([]);
+  });
+
+  test('a commit that is older than what the cluster shows changes nothing of it; one that takes that back does, and so does a person', async () => {
+    const replicas = async (): Promise<readonly number[]> => (await sets()).map(({ spec }) => spec.replicas).sort();
+    const ahead = await committedWith(2, (_path, text) => text.replace('dory.io/revision: "1"', 'dory.io/revision: "2"').replace('replicas: 1', 'replicas: 0'));
+    expect((await start({ trees: ahead }).applier.pass()).complete).toBe(true);
+    // The database knows nothing of it: it was restored, and the branch set back.
+    const opened = start();
+    const report = await opened.applier.pass();
+    expect(report.problems.map(({ reason }) => reason)).toEqual(['newer-revision', 'newer-revision', 'newer-revision']);
+    expect([report.requests, await replicas()]).toEqual([0, [0, 0, 0]]);
+    const { problems: told } = await readApplied(world.fleet.pool, 9);
+    expect(told.map(({ reason, mend }) => [reason, mend !== null])).toEqual([['newer-revision', true], ['newer-revision', true], ['newer-revision', true]]);
+    await world.server.kubectl('annotate', 'statefulset', await nameOf('c1'), 'dory.io/revision-');
+    await until(async () => {
+      await opened.applier.pass();
+      return (await replicas()).join() === '0,0,1';
+    }, 'a person lets one be applied');
+    const back = await committedWith(3, (_path, text) => text);
+    expect((await start({ trees: back }).applier.pass()).complete).toBe(true);
+    expect(await replicas()).toEqual([1, 1, 1]);
+  });
+
+  test('a revision that somebody else wrote on an object holds nothing up', async () => {
+    const opened = start();
+    await opened.applier.pass();
+    await settled(opened);
+    await world.server.kubectl('annotate', '--overwrite', 'statefulset', '--all', 'dory.io/revision=99');
+    await until(async () => {
+      await opened.applier.pass();
+      return (await sets()).every(({ metadata }) => metadata.annotations['dory.io/revision'] === '1');
+    }, 'all are put back');
+    await world.server.kubectl('annotate', '--overwrite', 'statefulset', '--all', 'dory.io/revision=99');
+    expect((await start().applier.pass()).complete).toBe(true);
   });
 });

@@ -95,6 +95,23 @@ describe('a comparison of the committed tree with the cluster', () => {
     }));
   });
 
+  test('never sends what a newer revision left otherwise, and sends it again with a revision as new', () => {
+    let held = 0;
+    fc.assert(fc.property(world, rules, (given, how) => {
+      const [behind, caughtUp] = [findings(given, how), findings({ ...given, tree: { ...given.tree, revision: 9 as RevisionId } }, how)];
+      for (const [n, [each, finding]] of behind.entries()) {
+        const there = given.inventory.objects.get(keyOf(each.ref))?.revision ?? 0;
+        const isNewer = each.revision !== null && there > Math.max(given.tree.revision, each.revision);
+        if (finding.kind === 'apply' || finding.kind === 'verify') expect(isNewer).toBe(false);
+        if (finding.kind !== 'skip' || finding.reason !== 'newer-revision') continue;
+        held += 1;
+        expect(isNewer).toBe(true);
+        expect(['apply', 'verify']).toContain(caughtUp[n]?.[1].kind);
+      }
+    }), { numRuns: 1_000 });
+    expect(held).toBeGreaterThan(20);
+  });
+
   test('never touches what Argo CD tracks or others applied, unless told to', () => {
     fc.assert(fc.property(world, fc.constantFrom('correct', 'report'), (given, drift) => {
       for (const [, finding] of findings(given, { drift, adopt: false })) {
