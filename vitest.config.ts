@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-// Long enough for a machine that does much else: no test is about time.
-const patience = { testTimeout: 60_000, hookTimeout: 60_000 };
+// For what hangs: no test is about time. On a machine that does much else they take ten times as long.
+const patience = { testTimeout: 180_000, hookTimeout: 180_000, expect: { poll: { timeout: 60_000 } } };
 
 /** Modules have no state, so that files can share them: to load cdk8s for each file took more than half of the time. Those with servers don't. */
 const project = (name: string, folder: string) => ({

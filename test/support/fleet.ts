@@ -28,7 +28,7 @@ export interface TestFleet {
   lead<T>(use: (stages: Stages) => Promise<T>): Promise<T>;
   /** One cycle, leading. */
   once(): Promise<CycleReport>;
-  /** A beat of each of these nodes, now. */
+  /** These nodes beat, from now until they `age`: a beat from the future counts as of now, so nothing depends on how long a test takes. */
   beat(...nodes: string[]): Promise<void>;
   /** The last beats of these nodes become older by so much, as if the time had passed without one, and placements there as old at least. */
   age(ms: number, ...nodes: string[]): Promise<void>;
@@ -90,10 +90,10 @@ export async function testFleet(options: TestFleetOptions): Promise<TestFleet> {
     runtime, pool, remote, engine, git, lead,
     once: () => lead(cycle),
     beat: async (...nodes) => {
-      await pool.query('update edge_nodes set last_heartbeat_at = clock_timestamp() where name = any($1)', [nodes]);
+      await pool.query(`update edge_nodes set last_heartbeat_at = clock_timestamp() + interval '1 hour' where name = any($1)`, [nodes]);
     },
     age: async (ms, ...nodes) => {
-      await pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - $2 * interval '1 ms' where name = any($1)`, [nodes, ms]);
+      await pool.query(`update edge_nodes set last_heartbeat_at = least(last_heartbeat_at, clock_timestamp()) - $2 * interval '1 ms' where name = any($1)`, [nodes, ms]);
       // Of what came after their last beats no beat is expected yet.
       await pool.query(`update dory.placements p set since = least(p.since, date_trunc('milliseconds', n.last_heartbeat_at)) from edge_nodes n where n.id = p.target_node_id and n.name = any($1)`, [nodes]);
       await pool.query('update dory.state set version = version + 1');
@@ -125,15 +125,15 @@ export async function openSmallFleet(settings: Readonly<Record<string, string>> 
   };
 }
 
-/** Two nodes, a template, three processors: `cam-1` and `cam-2` at home on `edge-1`, `report` managed. */
+/** Two nodes that beat, a template, three processors: `cam-1` and `cam-2` at home on `edge-1`, `report` managed. */
 export async function seedSmallFleet(pool: Pool): Promise<void> {
   await pool.query(`
     insert into processor_templates (id, slug, name) values ('00000000-0000-4000-8000-00000000000a', 'camera', 'Camera');
     insert into processor_template_versions (processor_template_id, image_uri, version, runtime_config_template, is_active)
       values ('00000000-0000-4000-8000-00000000000a', 'registry.example.com/camera:1.0.0', '1.0.0', '{}', true);
     insert into edge_nodes (id, organization_id, name, last_heartbeat_at) values
-      ('00000000-0000-4000-8000-0000000000e1', '00000000-0000-4000-8000-000000000001', 'edge-1', now()),
-      ('00000000-0000-4000-8000-0000000000e2', '00000000-0000-4000-8000-000000000001', 'edge-2', now());
+      ('00000000-0000-4000-8000-0000000000e1', '00000000-0000-4000-8000-000000000001', 'edge-1', now() + interval '1 hour'),
+      ('00000000-0000-4000-8000-0000000000e2', '00000000-0000-4000-8000-000000000001', 'edge-2', now() + interval '1 hour');
     insert into processors (id, processor_template_id, node_type, node_id) values
       ('00000000-0000-4000-8000-0000000000c1', '00000000-0000-4000-8000-00000000000a', 'edge', '00000000-0000-4000-8000-0000000000e1'),
       ('00000000-0000-4000-8000-0000000000c2', '00000000-0000-4000-8000-00000000000a', 'edge', '00000000-0000-4000-8000-0000000000e1'),

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Pool } from 'pg';
-import type { Instant } from '../../src/model/time.ts';
+import { instant, type Instant } from '../../src/model/time.ts';
 import { fleetFileRows, insertStatements } from '../../src/observe/fleet-file-rows.ts';
 import { inTransaction } from '../../src/platform/pg.ts';
 
@@ -18,6 +18,11 @@ export async function seedFleetFile(pool: Pool, text: string, now: Instant | nul
 
 export async function seedExampleFleet(pool: Pool, now: Instant | null = null): Promise<void> {
   await seedFleetFile(pool, await readFile(exampleFleet, 'utf8'), now);
+}
+
+/** For heartbeats that are fresh as long as a test takes on the slowest machine: one from the future counts as of now. */
+export function freshForAnHour(): Instant {
+  return instant(Date.now() + 3_600_000);
 }
 
 export interface SyntheticFleet {

@@ -5,6 +5,8 @@ import { millis, seconds, type Millis } from '../../src/model/time.ts';
 import { fixedRandom, hurryingClock, manualClock } from '../support/clock.ts';
 
 const pollInterval = seconds(10);
+/** Turns of the event loop are waited for, not time. */
+const patience = { timeout: 30_000 };
 /** In the middle: the poll's jitter adds nothing, a backoff pauses for half of its bound. */
 const random = fixedRandom(0.5);
 
@@ -77,7 +79,7 @@ it('runs exactly one more cycle, however often it is woken while one runs', asyn
   const ended = loop.run(end.signal);
   for (let call = 0; call < 3; call += 1) loop.wake();
   endCycle();
-  await vi.waitFor(() => { expect(cycles()).toBe(2); });
+  await vi.waitFor(() => { expect(cycles()).toBe(2); }, patience);
   endCycle();
   await clock.asleep();
   expect(cycles()).toBe(2);
@@ -92,11 +94,11 @@ it('is woken from its sleep at once', async () => {
   endCycle();
   await clock.asleep();
   loop.wake();
-  await vi.waitFor(() => { expect(cycles()).toBe(2); });
+  await vi.waitFor(() => { expect(cycles()).toBe(2); }, patience);
   endCycle();
   await clock.asleep();
   clock.advance(pollInterval);
-  await vi.waitFor(() => { expect(cycles()).toBe(3); });
+  await vi.waitFor(() => { expect(cycles()).toBe(3); }, patience);
   end.abort();
   endCycle();
   await ended;
@@ -107,7 +109,7 @@ it('ends after the cycle under way', async () => {
   const end = new AbortController();
   let over = false;
   const ended = loop.run(end.signal).then(() => { over = true; });
-  await vi.waitFor(() => { expect(cycles()).toBe(1); });
+  await vi.waitFor(() => { expect(cycles()).toBe(1); }, patience);
   loop.wake();
   end.abort();
   await Promise.resolve();
@@ -166,7 +168,7 @@ it('does nothing while another leads, until it is woken as the leader', async ()
   expect(cycle).not.toHaveBeenCalled();
   leads = true;
   loop.wake();
-  await vi.waitFor(() => { expect(cycle).toHaveBeenCalledOnce(); });
+  await vi.waitFor(() => { expect(cycle).toHaveBeenCalledOnce(); }, patience);
   end.abort();
   await ended;
 });

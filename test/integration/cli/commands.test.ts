@@ -3,16 +3,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { packageRoot } from '../../../src/platform/package-root.ts';
-import { instant } from '../../../src/model/time.ts';
 import { seedSmallFleet } from '../../support/fleet.ts';
-import { seedExampleFleet } from '../../support/seed-database.ts';
+import { freshForAnHour, seedExampleFleet } from '../../support/seed-database.ts';
 import { workshop, type Workshop } from './program.ts';
 
 /** The example fleet, placed and committed; nothing in this file changes it, but for `verify`, which has its own. */
 let shop: Workshop;
 beforeAll(async () => {
   shop = await workshop();
-  await seedExampleFleet(shop.pool, instant(Date.now()));
+  await seedExampleFleet(shop.pool, freshForAnHour());
   expect((await shop.dory('reconcile', '--once')).code).toBe(0);
 });
 afterAll(() => shop.close());

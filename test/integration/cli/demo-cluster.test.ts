@@ -36,6 +36,9 @@ beforeEach(async () => {
       const beat = JSON.parse(body) as Beat;
       beats.push(beat);
       response.end(JSON.stringify({ acknowledged: true, directive: unwanted.has(key(beat)) ? 'shutdown' : 'continue' }));
+    }, () => {
+      // Its sender was killed while it spoke.
+      response.destroy();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -83,7 +83,7 @@ describe('exit codes', () => {
     await shop.here('reconcile', '--once');
     // Nothing is starting any more.
     await shop.pool.query(`update dory.placements set since = since - interval '1 hour'`);
-    await shop.pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - interval '5 min' where name = 'edge-1'`);
+    await shop.pool.query(`update edge_nodes set last_heartbeat_at = now() - interval '5 min' where name = 'edge-1'`);
     expect(await codes(shop, ['plan'], ['status'], ['reconcile', '--once'])).toEqual([4, 4, 4]);
     const { code, out } = await shop.dory('status', '-o', 'json');
     expect(code).toBe(4);
@@ -111,6 +111,8 @@ describe('exit codes', () => {
   it('5 while another leads, and nothing is written', async ({ onTestFinished }) => {
     const shop = await small(onTestFinished);
     await acquire(shop.pool, 'somebody-else');
+    // For longer than two commands take to start on the slowest machine.
+    await shop.pool.query(`update dory.leader set expires_at = expires_at + interval '1 hour'`);
     const refused = await shop.dory('reconcile', '--once');
     expect(refused).toMatchObject({ code: 5, out: '' });
     expect(refused.err).toContain('somebody-else');
@@ -125,7 +127,8 @@ describe('exit codes', () => {
     expect((await shop.here('confirm-stop', cam1, '--reason', 'x')).code, 'it is not stopping').toBe(1);
     await shop.pool.query(`update processors set node_id = '00000000-0000-4000-8000-0000000000e2' where node_id is not null`);
     expect((await shop.here('reconcile', '--once')).out).toContain('2 stopping');
-    // Nobody has ever heard an agent of theirs, so its silence proves nothing.
+    // Nobody has ever heard an agent of theirs, so its silence proves nothing: what the node said was before.
+    await shop.pool.query(`update edge_nodes set last_heartbeat_at = (select min(since) - interval '1 s' from dory.placements)`);
     const waiting = await shop.here('status', '-o', 'json');
     expect(waiting.code).toBe(4);
     expect(JSON.parse(waiting.out)).toMatchObject({ holds: [{ reason: 'fence-unheard' }, { reason: 'fence-unheard' }] });

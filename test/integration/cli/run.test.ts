@@ -39,7 +39,7 @@ describe.concurrent('run', () => {
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
 
-    const before = await shop.pool.query<{ at: Date }>('select last_heartbeat_at as at from edge_nodes where id = $1', [edge1]);
+    const before = await shop.pool.query<{ at: Date }>(`update edge_nodes set last_heartbeat_at = now() - interval '30 seconds' where id = $1 returning last_heartbeat_at as at`, [edge1]);
     const beat = await fetch(`${url}/api/v1/edge/heartbeat`, {
       method: 'POST', headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ processor_id: cam1, node_id: edge1, status: 'running', role: 'primary', epoch: 7 }),

@@ -1,9 +1,8 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { instant } from '../../../src/model/time.ts';
 import { packageRoot } from '../../../src/platform/package-root.ts';
-import { seedFleetFile } from '../../support/seed-database.ts';
+import { freshForAnHour, seedFleetFile } from '../../support/seed-database.ts';
 import { temporaryFolder } from '../../support/temp.ts';
 import { workshop, type Ended, type Workshop } from './program.ts';
 
@@ -44,7 +43,7 @@ const replaced = (text: string): string => Object.entries(credentials).reduce((a
 
 beforeAll(async () => {
   shop = await workshop();
-  await seedFleetFile(shop.pool, replaced(await readFile(join(packageRoot(), 'config/fleet.example.yaml'), 'utf8')), instant(Date.now()));
+  await seedFleetFile(shop.pool, replaced(await readFile(join(packageRoot(), 'config/fleet.example.yaml'), 'utf8')), freshForAnHour());
 }, 60_000);
 afterAll(() => shop.close());
 
@@ -93,7 +92,7 @@ async function ownTables(): Promise<void> {
   }
 }
 
-it('no credential gets into Git, our tables, files, output or logs, from the first commit over broken rows to a failover', { timeout: 90_000 }, async () => {
+it('no credential gets into Git, our tables, files, output or logs, from the first commit over broken rows to a failover', { timeout: 180_000 }, async () => {
   for (const args of [['plan', '--full'], ['plan', '-o', 'json'], ['reconcile', '--once', '-o', 'json', '--log-level', 'trace']]) await remember(...args);
   await breakRows();
   for (const args of [['plan', '--full'], ['plan', '-o', 'yaml'], ['reconcile', '--once', '--log-level', 'trace'], ['status'], ['status', '-o', 'json']]) await remember(...args);
@@ -105,7 +104,7 @@ it('no credential gets into Git, our tables, files, output or logs, from the fir
   // Nothing is starting any more.
   await shop.pool.query(`update dory.placements set since = since - interval '1 hour'`);
   await shop.pool.query('update dory.state set version = version + 1');
-  await shop.pool.query(`update edge_nodes set last_heartbeat_at = last_heartbeat_at - interval '5 min' where name = 'yard-edge-2'`);
+  await shop.pool.query(`update edge_nodes set last_heartbeat_at = now() - interval '5 min' where name = 'yard-edge-2'`);
   await shop.pool.query(`select pg_notify('dory', 'test')`);
   await running.logged(({ msg }) => msg === 'pushed');
   expect(await shop.git('log', '-1', '--format=%s', 'main')).toMatch(/^failover\(yard-edge-2\)/);

@@ -28,7 +28,7 @@ it(`tells the whole story of ${String(size)} processors to whoever clones the re
     await seedSyntheticFleet(database.pool, { processors: size, nodes: 250 });
     // Nobody's refuge: what it loses goes to the managed pool.
     const victim = 'edge-250';
-    const all = 'update edge_nodes set last_heartbeat_at = clock_timestamp()';
+    const all = `update edge_nodes set last_heartbeat_at = clock_timestamp() + interval '1 hour'`;
     expect((await fleet.once()).planned.changes).toHaveLength(size);
     const first = await cloned(fleet.remote, join(folder.path, 'first'));
     expect(first.size).toBe(size);

@@ -5,11 +5,13 @@ import { defaultIntakeSettings, intakeConnection, type IntakeSettings } from '..
 import { seconds } from '../../../src/model/time.ts';
 import { createPool } from '../../../src/platform/pg.ts';
 
-export const intakeSettings: IntakeSettings = { ...defaultIntakeSettings, lease: seconds(30), writeNodesEvery: seconds(1) };
+/** A machine that does much else may take longer than agents would wait: what is too late is a matter of tests that say so. */
+const unhurried = seconds(30);
+export const intakeSettings: IntakeSettings = { ...defaultIntakeSettings, writeTimeout: unhurried, lease: seconds(30), writeNodesEvery: seconds(1) };
 
 /** To be ended by the caller. */
 export function intakePool(url: string): Pool {
-  return createPool(url, { ...intakeConnection, applicationName: 'dory-test-heartbeats' });
+  return createPool(url, { ...intakeConnection, statementTimeoutMs: unhurried, connectTimeoutMs: unhurried, applicationName: 'dory-test-heartbeats' });
 }
 
 /** Rows for tests of the HTTP side, written as an operator and a decision would have left them. */

@@ -15,7 +15,6 @@ beforeAll(async () => {
   await seedSmallFleet(shop.pool);
   expect((await shop.here('reconcile', '--once')).code).toBe(0);
   await shop.pool.query(`
-    update edge_nodes set last_heartbeat_at = clock_timestamp();
     insert into dory.beats (processor_id, epoch, last_beat_at, status, lease_until)
       values ('00000000-0000-4000-8000-0000000000c1', 1, now(), 'healthy', now() + interval '30 seconds'),
              ('00000000-0000-4000-8000-0000000000c2', 1, now(), 'healthy', null);
@@ -39,6 +38,7 @@ async function footprint(): Promise<unknown> {
 }
 
 it('a simulation on the live fleet knows the leases of its agents, and writes nothing', async () => {
+  await shop.pool.query(`update dory.beats set lease_until = now() + interval '30 seconds' where lease_until is not null`);
   const before = await footprint();
   const { code, answer } = await json(simulate, 'simulate', '--fail', 'edge-1');
   expect(code).toBe(0);
