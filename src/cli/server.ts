@@ -2,7 +2,7 @@ import { createHealth } from '../http/health.ts';
 import { createIntake, defaultIntakeSettings, intakeConnection } from '../http/intake.ts';
 import { createNodeRegistry } from '../http/nodes.ts';
 import type { OperatorApi } from '../http/operator-api.ts';
-import { createHttpServer, defaultHttpLimits } from '../http/server.ts';
+import { closeHttpServer, createHttpServer, defaultHttpLimits } from '../http/server.ts';
 import { Failure } from '../model/failure.ts';
 import { millis } from '../model/time.ts';
 import { mayLeave } from '../operator/nodes.ts';
@@ -50,7 +50,7 @@ export async function createServer(runtime: Runtime, metrics: Metrics, operator:
     url,
     close: async () => {
       health.shutDown();
-      await app.close();
+      await closeHttpServer(app);
       await intake.stop();
       await beatsPool.end();
     },

@@ -30,10 +30,15 @@ interface HttpLimits {
   readonly requestTimeoutMs: number;
   /** An idle connection is kept this long. */
   readonly keepAliveMs: number;
+  /** A connection on which nothing moves for so long, while an answer is made or waits to be read, is given up. */
+  readonly silenceMs: number;
 }
 
-/** A heartbeat is some 300 bytes; an agent sends one every 5 to 10 s on one connection, which then outlives a few pauses. */
-export const defaultHttpLimits: HttpLimits = { bodyBytes: 64 * 1024, requestTimeoutMs: 10_000, keepAliveMs: 75_000 };
+/**
+ * A heartbeat is some 300 bytes; an agent sends one every 5 to 10 s on one connection, which then outlives a few pauses. A plan of
+ * a large fleet takes seconds, and who asks for it waits for a minute.
+ */
+export const defaultHttpLimits: HttpLimits = { bodyBytes: 64 * 1024, requestTimeoutMs: 10_000, keepAliveMs: 75_000, silenceMs: 90_000 };
 
 const paths = {
   heartbeat: '/api/v1/edge/heartbeat',
@@ -72,6 +77,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
     bodyLimit: limits.bodyBytes,
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveMs,
+    connectionTimeout: limits.silenceMs,
     // Agents keep their connections: a shutdown does not wait for them.
     forceCloseConnections: 'idle',
     // A beat that comes while the last ones are answered is taken as well: no agent is told that we are away.
@@ -84,6 +90,15 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   addEdgeApi(app, options);
   if (operator !== null) addOperatorApi(app, operator, options.log);
   return app;
+}
+
+/**
+ * Answers what is under way, then takes nothing more. Once a server closes, Node looks after no half request any more: who has
+ * not sent the rest, or not read its answer, within the time of a request is not waited for.
+ */
+export async function closeHttpServer(app: FastifyInstance, { requestTimeoutMs }: Pick<HttpLimits, 'requestTimeoutMs'> = defaultHttpLimits): Promise<void> {
+  const cut = setTimeout(() => { app.server.closeAllConnections(); }, requestTimeoutMs);
+  await app.close().finally(() => { clearTimeout(cut); });
 }
 
 /** Whatever the content type says: existing clients do not always set it. */

@@ -3,7 +3,7 @@ import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 import { millis, seconds } from '../model/time.ts';
 import { databaseFailure } from './pg-failure.ts';
-import { connectTimeoutMs, libpqUrl } from './pg.ts';
+import { connectTimeoutMs, keepAliveInitialDelayMillis, libpqUrl } from './pg.ts';
 import type { Random } from './random.ts';
 import { backoff } from './retry.ts';
 
@@ -70,6 +70,7 @@ async function listenOnce(options: ListenOptions, closed: Promise<void>, onListe
     connectionString: libpqUrl(options.url),
     application_name: 'dory-listen',
     keepAlive: true,
+    keepAliveInitialDelayMillis,
     connectionTimeoutMillis: connectTimeoutMs,
   });
   const broken = new Promise<never>((_resolve, reject) => {
@@ -82,7 +83,7 @@ async function listenOnce(options: ListenOptions, closed: Promise<void>, onListe
     options.onNotify(payload);
   });
   const listening = client.connect().then(async () => {
-    await client.query(`listen ${client.escapeIdentifier(options.channel)}`);
+    await ask(client, `listen ${client.escapeIdentifier(options.channel)}`);
     onListening();
     options.onNotify(null);
   });
@@ -99,9 +100,14 @@ async function listenOnce(options: ListenOptions, closed: Promise<void>, onListe
 async function keepAsking(client: pg.Client, clock: Clock, signal: AbortSignal): Promise<void> {
   // A sleep that is cut short is the end.
   while (await clock.sleep(ping.every, signal).then(() => true, () => false)) {
-    const question: pg.QueryConfig & { readonly query_timeout: number } = { text: 'select 1', query_timeout: ping.timeout };
-    await client.query(question);
+    await ask(client, 'select 1');
   }
+}
+
+/** Rejects when no answer comes in time. */
+async function ask(client: pg.Client, text: string): Promise<void> {
+  const question: pg.QueryConfig & { readonly query_timeout: number } = { text, query_timeout: ping.timeout };
+  await client.query(question);
 }
 
 /** A server that can't be reached any more answers no goodbye. */
@@ -109,4 +115,6 @@ async function endInTime(client: pg.Client, clock: Clock): Promise<void> {
   const ended = new AbortController();
   await Promise.race([client.end().catch(() => undefined), clock.sleep(goodbye, ended.signal).catch(() => undefined)]);
   ended.abort();
+  // Else the program would wait for it.
+  client.connection.stream.destroy();
 }

@@ -28,6 +28,25 @@ const goneAfterTimeoutMs = 5_000;
  */
 const idleInTransactionTimeoutMs = 10_000;
 
+/**
+ * A transaction that only reads locks nothing that others wait for, and what it read is parsed between its statements: 50,000
+ * rows at once, which takes a slow machine longer than a second or two.
+ */
+const idleInReadingTimeoutMs = 120_000;
+
+/**
+ * Neither does the limit above hold for a server that still sends, nor that of statements: what a client that is gone does not
+ * take, it tries to send for a quarter of an hour, with all locks. And who is gone while idle fills the server's last connection.
+ * Seconds, but for the first; a server's own are hours.
+ */
+const goneClient = ['tcp_user_timeout=10000', 'tcp_keepalives_idle=10', 'tcp_keepalives_interval=5', 'tcp_keepalives_count=3'];
+
+/** The same the other way round: when a connection on which nothing comes is tried, in ms. */
+export const keepAliveInitialDelayMillis = 10_000;
+
+/** A server that is there has closed a connection by then. */
+const goodbyeMs = 1_000;
+
 export interface CuttablePool extends Pool {
   /**
    * Drops every connection, those in use as well: what waits on them fails within this turn of the event loop, and later
@@ -42,7 +61,7 @@ export interface CuttablePool extends Pool {
  */
 export function createPool(url: string, options: PoolOptions): CuttablePool {
   const pool = new pg.Pool({
-    connectionString: libpqUrl(url),
+    connectionString: withoutGoneClients(libpqUrl(url)),
     max: options.max,
     application_name: options.applicationName,
     statement_timeout: options.statementTimeoutMs,
@@ -50,6 +69,7 @@ export function createPool(url: string, options: PoolOptions): CuttablePool {
     connectionTimeoutMillis: options.connectTimeoutMs ?? connectTimeoutMs,
     idle_in_transaction_session_timeout: idleInTransactionTimeoutMs,
     keepAlive: true,
+    keepAliveInitialDelayMillis,
     pipeline: options.pipeline,
   });
   // The pool has dropped the connection already, and the next query opens another one or says why it can't.
@@ -59,7 +79,24 @@ export function createPool(url: string, options: PoolOptions): CuttablePool {
     clients.add(client);
     client.once('end', () => { clients.delete(client); });
   });
-  return Object.assign(pool, { cut: () => { for (const { connection } of clients) connection.stream.destroy(); } });
+  const cut = (): void => { for (const { connection } of clients) connection.stream.destroy(); };
+  const end = pool.end.bind(pool);
+  return Object.assign(pool, {
+    cut,
+    // A server that is gone keeps no program from its end by not saying goodbye.
+    end: async (): Promise<void> => {
+      await end();
+      if (clients.size > 0) setTimeout(cut, goodbyeMs).unref();
+    },
+  });
+}
+
+/** Whatever options the URL has count more. */
+function withoutGoneClients(url: string): string {
+  const parsed = new URL(url);
+  const ours = goneClient.map((option) => `-c ${option}`).join(' ');
+  parsed.searchParams.set('options', `${ours} ${parsed.searchParams.get('options') ?? ''}`.trim());
+  return parsed.href;
 }
 
 /**
@@ -96,7 +133,7 @@ export async function inTransaction<T>(
   options: TransactionOptions,
   fn: (client: PoolClient) => Promise<T>,
 ): Promise<T> {
-  const mode = options.readOnly === true ? 'read only' : 'read write';
+  const mode = options.readOnly === true ? `read only; set local idle_in_transaction_session_timeout = ${String(idleInReadingTimeoutMs)}` : 'read write';
   return withClient(pool, async (client) => {
     await client.query(`begin isolation level ${options.isolation ?? 'read committed'} ${mode}`);
     const result = await fn(client);
