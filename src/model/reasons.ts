@@ -56,6 +56,7 @@ const sentences = {
   'fresh-grace': (e) => `automation was off until ${age(e, 'sinceMs')} ago (${text(e, 'why')}); it waits ${age(e, 'graceMs')} before it acts on what it sees`,
   'kubernetes-unreachable': (e) => `Kubernetes gives no news of ${text(e, 'node')} (${text(e, 'detail')})`,
   'not-adopted': () => 'a pod that the system before this one started runs it still; dory adopt start takes it over',
+  'not-alone': () => 'a pod that the system before this one started runs it beside ours, so that two may write; that system must not run, and dory adopt start deletes its pod',
   'pods-unseen': () => 'the cluster gives no news of its pods, and one that the system before this one started may run it',
   'paused': (e) => `automation is paused by ${text(e, 'by')}: ${text(e, 'why')}`,
   'locked': (e) => `${text(e, 'lock')} is locked by ${text(e, 'owner')} until ${text(e, 'until')}: ${text(e, 'why')}`,

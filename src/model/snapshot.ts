@@ -47,11 +47,11 @@ export interface Retired {
 
 /**
  * `left`: a pod that the system before this one started is there still. `unseen`: it may be, for the cluster gives no news of its pods.
- * `handed-back`: a person gave it back to that system.
+ * `handed-back`: a person gave it back to that system. `beside`: it runs beside ours.
  */
 export interface Foreign {
   readonly processorId: ProcessorId;
-  readonly why: 'left' | 'unseen' | 'handed-back';
+  readonly why: 'left' | 'unseen' | 'handed-back' | 'beside';
   /** Who handed it back; null where nobody did. */
   readonly by: string | null;
 }

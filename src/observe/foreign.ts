@@ -3,6 +3,8 @@ import type { Fleet } from '../model/fleet.ts';
 import { byText, type ProcessorId } from '../model/ids.ts';
 import type { Observed } from '../model/observed.ts';
 import type { Foreign, Snapshot } from '../model/snapshot.ts';
+import { instant, type Instant } from '../model/time.ts';
+import { ms } from '../platform/pg.ts';
 
 /** What people said of who has which processor: rows of `dory.handovers`. */
 export interface Handovers {
@@ -14,11 +16,12 @@ export interface Handovers {
 interface Handover {
   readonly towards: 'ours' | 'theirs';
   readonly by: string;
+  readonly at: Instant;
 }
 
 export async function readHandovers(client: Pick<PoolClient, 'query'>): Promise<Handovers> {
-  const { rows } = await client.query<Handover & { subject: string }>('select subject, towards, asked_by as by from dory.handovers');
-  const entries = rows.map(({ subject, towards, by }) => [subject, { towards, by }] as const);
+  const { rows } = await client.query<Omit<Handover, 'at'> & { subject: string; at: string }>(`select subject, towards, asked_by as by, ${ms('asked_at')} as at from dory.handovers`);
+  const entries = rows.map(({ subject, towards, by, at }) => [subject, { towards, by, at: instant(Number(at)) }] as const);
   const prefix = 'processor/';
   return {
     fleet: entries.find(([subject]) => subject === 'fleet')?.[1] ?? null,
@@ -36,27 +39,36 @@ export interface ForeignFacts extends Pick<Snapshot, 'placements' | 'retired'> {
 /** What the system that ran here before has, or may have. Where nobody handed anything over and nothing of it is left, this costs nothing. */
 export function foreignOf(facts: ForeignFacts): readonly Foreign[] {
   const found = new Map<ProcessorId, Foreign>();
-  for (const each of [...unseenOf(facts), ...leftOf(facts), ...handedBackOf(facts)]) found.set(each.processorId, each);
+  for (const each of [...unseenOf(facts), ...askedSinceOf(facts), ...leftOf(facts), ...handedBackOf(facts)]) found.set(each.processorId, each);
   return [...found.values()].sort((a, b) => byText(a.processorId, b.processorId));
 }
 
 /** While the cluster gives no news: what we placed once was taken over then, if there was anything to take over; unless it was handed back since. */
 function unseenOf(facts: ForeignFacts): readonly Foreign[] {
-  const { retired, handovers, bare } = facts;
+  const { placements, retired, bare } = facts;
   if (bare?.known !== false) return [];
   // Why a row was removed last is not kept: it may have been the other system's by then.
-  const wasHandedOver = handovers.fleet !== null || handovers.processors.size > 0;
-  const ours = new Set([...runningOf(facts), ...(wasHandedOver ? [] : retired.map(({ processorId }) => processorId))]);
+  const ours = new Set(handed(facts) ? runningOf(facts) : [...placements, ...retired].map(({ processorId }) => processorId));
   return idsOf(facts).filter((id) => !ours.has(id)).map((processorId) => ({ processorId, why: 'unseen', by: null }));
 }
 
+/** What was asked for again after the last look at its pods: until a person asked, the other system may have started it. */
+function askedSinceOf(facts: ForeignFacts): readonly Foreign[] {
+  const { bare, handovers: { fleet, processors } } = facts;
+  if (bare?.known !== true || !handed(facts)) return [];
+  const ours = new Set(runningOf(facts));
+  const isLater = (said: Handover | null): boolean => said?.towards === 'ours' && said.at >= bare.at;
+  return idsOf(facts).filter((id) => !ours.has(id) && isLater(processors.get(id) ?? fleet)).map((processorId) => ({ processorId, why: 'unseen', by: null }));
+}
+
+/** Beside what we run it is a second writer: a person's matter, and told. */
 function leftOf(facts: ForeignFacts): readonly Foreign[] {
   const { bare } = facts;
   if (bare?.known !== true || bare.value.size === 0) return [];
   const ours = new Set(runningOf(facts));
   // A label is what somebody wrote; ids of rows are in lower case.
   const ids = [...bare.value].map((label) => label.toLowerCase() as ProcessorId);
-  return ids.filter((id) => !ours.has(id)).map((processorId) => ({ processorId, why: 'left', by: null }));
+  return ids.map((processorId) => ({ processorId, why: ours.has(processorId) ? 'beside' : 'left', by: null }));
 }
 
 function handedBackOf(facts: ForeignFacts): readonly Foreign[] {
@@ -68,8 +80,13 @@ function handedBackOf(facts: ForeignFacts): readonly Foreign[] {
   });
 }
 
+function handed({ handovers: { fleet, processors } }: ForeignFacts): boolean {
+  return fleet !== null || processors.size > 0;
+}
+
+/** What stops may have been handed back while it did: it does not start again beside what was started since. */
 function runningOf({ placements }: ForeignFacts): readonly ProcessorId[] {
-  return placements.filter(({ reason }) => reason !== 'handed-back').map(({ processorId }) => processorId);
+  return placements.filter(({ phase }) => phase === 'active').map(({ processorId }) => processorId);
 }
 
 function idsOf({ fleet }: ForeignFacts): readonly ProcessorId[] {

@@ -19,6 +19,8 @@ const commands: Readonly<Partial<Record<ReasonCode, Command>>> = {
   'policy-hold': (name) => `dory policy set processor/${name} --on-failure replace --reason …`,
   'writer-alive-held': (name) => `dory policy set processor/${name} --writer-alive move --reason …`,
   'state-not-portable': (name) => `dory policy set processor/${name} --state-loss accept --reason …`,
+  'not-adopted': (name) => `dory adopt start ${name} --reason …`,
+  'not-alone': (name) => `dory adopt start ${name} --reason …`,
   'paused': () => 'dory resume --reason …',
   'locked': () => 'dory maintenance end …, as `dory maintenance list` names it',
   'guard-frozen': approve('guard'),

@@ -31,6 +31,7 @@ import type { World } from './world.ts';
  * itself: it is stopped where it is, and resumes under the new name behind a fence, with the next epoch: what its kubelet starts anew
  * under the old name has no part in the new one's lease.
  * What the system that ran here before has, or is given back, is not started, and is stopped where it runs, until it is taken over.
+ * What it runs beside ours is told.
  * Whatever has to happen and can't is a hold, with the candidates and what spoke against each.
  */
 export interface Verdict {
@@ -52,7 +53,11 @@ const nothing: Verdict = { change: null, hold: null, wakeAt: null };
 
 export function placementOf(world: World, spec: ProcessorSpec, current: Placement | null, former: Retired | null): Verdict {
   const foreign = world.foreign.get(spec.id);
-  if (foreign !== undefined) return whileForeign(spec, current, foreign);
+  if (foreign === undefined) return ofOurs(world, spec, current, former);
+  return foreign.why === 'beside' ? besideForeign(spec, ofOurs(world, spec, current, former)) : whileForeign(spec, current, foreign);
+}
+
+function ofOurs(world: World, spec: ProcessorSpec, current: Placement | null, former: Retired | null): Verdict {
   const home = homeHealth(world, spec);
   if (current !== null && isAtRest(spec, current, home)) return nothing;
 
@@ -129,6 +134,11 @@ function whyThere({ spec, home }: Subject, target: Target, rejected: readonly Re
   return home === null || isHome(spec.home, target)
     ? { reason: 'first-placement', evidence: { target: targetName(target) }, rejected }
     : { reason: home.reason, evidence: home.evidence, rejected };
+}
+
+/** It is two writers already: whatever else is to be said of it, this is graver. Ours goes on, and the other one is no pod of ours. */
+function besideForeign({ id }: ProcessorSpec, own: Verdict): Verdict {
+  return { ...own, hold: { processorId: id, reason: 'not-alone', evidence: {}, rejected: [], needsPerson: true, withheld: null } };
 }
 
 /** Two programs that start the same processor would be two writers. */

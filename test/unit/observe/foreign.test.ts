@@ -7,17 +7,19 @@ import { plan } from '../../../src/plan/plan.ts';
 import { World } from '../../support/world.ts';
 
 const id = (name: string): ProcessorId => name as ProcessorId;
+const askedAt = 10;
 const rows = (own: Readonly<Record<string, 'ours' | 'theirs'>>, fleet: 'ours' | 'theirs' | null = null): Handovers => ({
-  fleet: fleet === null ? null : { towards: fleet, by: 'ada' },
-  processors: new Map(Object.entries(own).map(([name, towards]) => [id(name), { towards, by: 'bob' }])),
+  fleet: fleet === null ? null : { towards: fleet, by: 'ada', at: instant(askedAt) },
+  processors: new Map(Object.entries(own).map(([name, towards]) => [id(name), { towards, by: 'bob', at: instant(askedAt) }])),
 });
-const bare = (...names: readonly string[]): ForeignFacts['bare'] => known(new Set(names.map(id)), instant(1));
+const bareAt = (at: number, ...names: readonly string[]): ForeignFacts['bare'] => known(new Set(names.map(id)), instant(at));
+const bare = (...names: readonly string[]): ForeignFacts['bare'] => bareAt(askedAt + 1, ...names);
 
 /** Of three processors: `a` placed, `b` placed once, `c` never. */
-function told(given: { readonly handovers?: Handovers; readonly bare: ForeignFacts['bare']; readonly reason?: 'first-placement' | 'handed-back' }): readonly string[] {
+function told(given: { readonly handovers?: Handovers; readonly bare: ForeignFacts['bare']; readonly phase?: 'active' | 'stopping' }): readonly string[] {
   const facts = {
     fleet: { processors: ['a', 'b', 'c'].map((name) => ({ id: name })), quarantined: [] },
-    placements: [{ processorId: 'a', reason: given.reason ?? 'first-placement' }],
+    placements: [{ processorId: 'a', phase: given.phase ?? 'active' }],
     retired: [{ processorId: 'b' }],
     handovers: given.handovers ?? rows({}),
     bare: given.bare,
@@ -30,16 +32,18 @@ describe('what the system that ran here before has', () => {
     expect(told({ bare: null })).toEqual([]);
     expect(told({ bare: bare() })).toEqual([]);
   });
-  test('what it started, unless it is placed: then the pod is a leftover', () => {
-    expect(told({ bare: bare('c', 'b', 'a') })).toEqual(['b left', 'c left']);
+  test('what it started; beside ours, where it is placed', () => {
+    expect(told({ bare: bare('c', 'b', 'a') })).toEqual(['a beside', 'b left', 'c left']);
     // Labels are what somebody wrote; ids of rows are in lower case.
-    expect(told({ bare: bare('C', 'A') })).toEqual(['c left']);
+    expect(told({ bare: bare('C', 'A') })).toEqual(['a beside', 'c left']);
   });
   test('while the cluster gives no news, what was never placed', () => {
     expect(told({ bare: unknown('watch-down') })).toEqual(['c unseen']);
+    expect(told({ bare: unknown('watch-down'), phase: 'stopping' })).toEqual(['c unseen']);
   });
   test('and what was handed back, though it is asked for again; what was removed may have been', () => {
-    expect(told({ bare: unknown('watch-down'), handovers: rows({}, 'ours'), reason: 'handed-back' })).toEqual(['a unseen', 'b unseen', 'c unseen']);
+    expect(told({ bare: unknown('watch-down'), handovers: rows({}, 'ours'), phase: 'stopping' })).toEqual(['a unseen', 'b unseen', 'c unseen']);
+    expect(told({ bare: unknown('watch-down'), handovers: rows({ c: 'theirs' }), phase: 'stopping' })).toEqual(['a unseen', 'b unseen', 'c handed-back bob']);
     expect(told({ bare: unknown('watch-down'), handovers: rows({}, 'ours') })).toEqual(['b unseen', 'c unseen']);
   });
   test('what was handed back, one by one or all, save those that are ours by name', () => {
@@ -47,8 +51,13 @@ describe('what the system that ran here before has', () => {
     expect(told({ bare: bare(), handovers: rows({ b: 'ours' }, 'theirs') })).toEqual(['a handed-back ada', 'c handed-back ada']);
   });
   test('what was handed back and is asked for again, until its pod is gone', () => {
-    expect(told({ bare: bare('a'), handovers: rows({}, 'ours'), reason: 'handed-back' })).toEqual(['a left']);
-    expect(told({ bare: bare(), handovers: rows({}, 'ours'), reason: 'handed-back' })).toEqual([]);
+    expect(told({ bare: bare('a'), handovers: rows({}, 'ours'), phase: 'stopping' })).toEqual(['a left']);
+    expect(told({ bare: bare(), handovers: rows({}, 'ours'), phase: 'stopping' })).toEqual([]);
+  });
+  test('what was asked for since the last look at its pods: until then it may have been started', () => {
+    expect(told({ bare: bareAt(askedAt, 'b'), handovers: rows({}, 'ours'), phase: 'stopping' })).toEqual(['a unseen', 'b left', 'c unseen']);
+    expect(told({ bare: bareAt(askedAt - 1), handovers: rows({ b: 'ours', c: 'theirs' }) })).toEqual(['b unseen', 'c handed-back bob']);
+    expect(told({ bare: bareAt(askedAt - 1), handovers: rows({}, 'ours') })).toEqual(['b unseen', 'c unseen']);
   });
 });
 
@@ -69,6 +78,16 @@ describe('what is planned for it', () => {
     const made = world();
     made.foreign = [{ processorId: id('p'), why, by: null }];
     expect(decided(made)).toEqual([expected]);
+  });
+
+  test('beside ours: told, whatever else becomes of it', () => {
+    const made = world();
+    made.apply(plan(made.snapshot()));
+    made.beat();
+    made.foreign = [{ processorId: id('p'), why: 'beside', by: null }];
+    expect(decided(made)).toEqual(['held not-alone person']);
+    made.processors.get('p')!.release += 1;
+    expect(decided(made)).toEqual(['update spec-changed', 'held not-alone person']);
   });
 
   test('handed back: stopped where it runs, started nowhere, and resumed when it is taken again', () => {
