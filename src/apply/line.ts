@@ -38,6 +38,8 @@ export function openLine({ writer, clock, random, pace, assertLeading }: LineOpt
   const leading = askInBatches(clock, assertLeading);
   let requests = 0;
   let underWay = 0;
+  /** At once: so many have a connection of theirs. */
+  let mostUnderWay = 0;
   let refusals = 0;
   let silences = 0;
   let silentSince: Millis | null = null;
@@ -54,7 +56,7 @@ export function openLine({ writer, clock, random, pace, assertLeading }: LineOpt
     refusals += 1;
     if (refusals >= refusalsOfAll) pause(Math.min(retryAfter ?? 0, longestPause));
   };
-  const learn = (answer: KubeAnswer, began: Millis, beside: number): void => {
+  const learn = (answer: KubeAnswer, { began, beside, connects }: { readonly began: Millis; readonly beside: number; readonly connects: boolean }): void => {
     if (answer.kind !== 'answered') {
       unanswered();
       return;
@@ -66,7 +68,7 @@ export function openLine({ writer, clock, random, pace, assertLeading }: LineOpt
       return;
     }
     refusals = 0;
-    pace.answered({ began, took: millis(clock.monotonic() - began), beside });
+    if (!connects) pace.answered({ began, took: millis(clock.monotonic() - began), beside });
   };
   return {
     send: async (request) => {
@@ -75,9 +77,13 @@ export function openLine({ writer, clock, random, pace, assertLeading }: LineOpt
       const beside = underWay;
       requests += 1;
       underWay += 1;
-      const answer = await writer.send(request).finally(() => { underWay -= 1; });
+      // It has to make a connection first, which takes longer than most requests, and says nothing about the pace either.
+      const connects = underWay > mostUnderWay;
+      mostUnderWay = Math.max(mostUnderWay, underWay);
+      // Asked once more when it is really sent: who was stopped, or cut off, meanwhile may not lead any more.
+      const answer = await writer.send(request, leading).finally(() => { underWay -= 1; });
       // Questions are answered faster than orders: they say nothing about the pace.
-      if (request.method !== 'GET' || answer.kind !== 'answered') learn(answer, began, beside);
+      if (request.method !== 'GET' || answer.kind !== 'answered') learn(answer, { began, beside, connects });
       return answer;
     },
     pausedUntil: () => pausedUntil,

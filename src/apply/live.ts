@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { byText, type Epoch, type ProcessorId, type RevisionId } from '../model/ids.ts';
 import type { KubeObject } from '../platform/kube/watch.ts';
 import { isMap, ownedDigest, ownedValues, unionOf, type FieldManager, type Fields } from './fields.ts';
@@ -7,29 +6,28 @@ import type { LiveObject } from './objects.ts';
 /** Our field manager: in every request that writes, and in `managedFields` of what was written. */
 export const fieldManager = 'dory-orchestrator';
 
-const fieldsSchema = z.custom<Fields>(isFields);
-/** What is not as documented is left out: then we own nothing there, and say so. */
-const managerSchema = z.object({
-  manager: z.string().catch(''),
-  operation: z.enum(['Apply', 'Update']),
-  subresource: z.string().catch(''),
-  time: z.string().nullable().catch(null),
-  fieldsV1: fieldsSchema,
-});
-
-/** By hand: every object of the fleet comes by here. */
-function isFields(value: unknown): value is Fields {
-  return isMap(value) && Object.values(value).every(isFields);
+/** The entries of `metadata.managedFields`. What is not as documented is left out: then we own nothing there, and say so. */
+export function managersOf({ metadata }: KubeObject): readonly FieldManager[] {
+  const entries: unknown = metadata['managedFields'];
+  return Array.isArray(entries) ? entries.flatMap((entry: unknown) => managerOf(entry) ?? []) : [];
 }
 
-/** The entries of `metadata.managedFields`. */
-export function managersOf({ metadata }: KubeObject): readonly FieldManager[] {
-  const entries = metadata['managedFields'];
-  if (!Array.isArray(entries)) return [];
-  return entries.flatMap((entry: unknown) => {
-    const { success, data } = managerSchema.safeParse(entry);
-    return success ? [{ manager: data.manager, operation: data.operation, subresource: data.subresource, time: data.time, fields: data.fieldsV1 }] : [];
-  });
+/** By hand, as all that is read of every object of the fleet. */
+function managerOf(entry: unknown): FieldManager | null {
+  if (!isMap(entry)) return null;
+  const { manager, operation, subresource, time, fieldsV1: fields } = entry;
+  if ((operation !== 'Apply' && operation !== 'Update') || !isFields(fields)) return null;
+  return { manager: textOr(manager, ''), operation, subresource: textOr(subresource, ''), time: textOr(time, null), fields };
+}
+
+function textOr<T>(value: unknown, otherwise: T): string | T {
+  return typeof value === 'string' ? value : otherwise;
+}
+
+function isFields(value: unknown): value is Fields {
+  if (!isMap(value)) return false;
+  for (const element in value) if (!isFields(value[element])) return false;
+  return true;
 }
 
 /** What server-side apply made ours. */

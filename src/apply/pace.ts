@@ -20,7 +20,9 @@ export interface Pace {
 const few = 16;
 /** The server has other clients, too. */
 const most = 64;
-/** Times what the server needs: the rest is a queue of our own making. */
+/** Times what the server needs: twice as many requests that take so much longer are hardly any faster. */
+const slower = 1.5;
+/** The rest is a queue of our own making. */
 const slow = 2;
 const verySlow = 3;
 
@@ -43,7 +45,10 @@ export function createPace(): Pace {
     if (median >= needed * verySlow) stepDown(Math.max(few, limit * 0.75), now);
     else if (median >= needed * slow) doubling = false;
     // A limit that was not reached was not tried.
-    else if (busiest + 1 >= limit) limit = Math.min(most, doubling ? limit * 2 : limit + 1);
+    else if (busiest + 1 >= limit) {
+      doubling &&= median < needed * slower;
+      limit = Math.min(most, doubling ? limit * 2 : limit + 1);
+    }
     busiest = 0;
   };
   return {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import type { Digest } from '../model/ids.ts';
 
 /**
@@ -19,7 +19,7 @@ export function canonicalJson(value: unknown): string {
 
 /** Hex SHA-256 of a text. */
 export function digestText(text: string): Digest {
-  return createHash('sha256').update(text).digest('hex') as Digest;
+  return hash('sha256', text, 'hex') as Digest;
 }
 
 /** Hex SHA-256 of a value's canonical JSON. */

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent, type RequestOptions } from 'node:https';
 import { delimiter } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { urlToHttpOptions } from 'node:url';
 import { KubeConfig, type Cluster } from '@kubernetes/client-node';
 import { Failure } from '../../model/failure.ts';
@@ -91,12 +92,19 @@ function keepPool(pool: Pool | null, cluster: Cluster, options: RequestOptions):
   return { key: made, agent: agentFor(cluster, { ca, cert, key, servername, rejectUnauthorized }, options) };
 }
 
-function agentFor({ server, proxyUrl }: { readonly server: string; readonly proxyUrl?: string }, tls: Pick<RequestOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>, options: RequestOptions): HttpAgent {
+function agentFor({ server, proxyUrl }: { readonly server: string; readonly proxyUrl?: string }, { servername, rejectUnauthorized, ...certificates }: Pick<RequestOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>, options: RequestOptions): HttpAgent {
   // The library knows how to speak to a proxy; its other agents keep no connection alive.
   if (proxyUrl !== undefined && options.agent instanceof HttpAgent) return options.agent;
   if (server.startsWith('http:')) return new HttpAgent({ keepAlive: true });
-  const given = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined));
-  return new Agent({ keepAlive: true, ...given });
+  // What is not given is left out: whether a server is believed must not hang on what undefined is taken for.
+  const given = Object.fromEntries(Object.entries({ servername, rejectUnauthorized }).filter(([, value]) => value !== undefined));
+  // Certificates are read once for all connections, not anew for each.
+  return new Agent({ keepAlive: true, secureContext: createSecureContext(certificates), ...given });
+}
+
+/** After one connection that was silent for too long: the others may have lost their other end with it, and each would have to be waited for. */
+export function dropIdle(agent: HttpAgent): void {
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
 }
 
 function headersOf({ headers, auth }: RequestOptions): Readonly<Record<string, string>> {

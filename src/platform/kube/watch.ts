@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 import type { Random } from '../random.ts';
 import { backoff } from '../retry.ts';
 import { refusal, type KubeClient } from './client.ts';
+import { objectSchema, type KubeObject } from './object.ts';
 
 /**
  * A copy of one kind of object, kept as the cluster changes it.
@@ -50,20 +51,8 @@ export interface KubeCacheOptions<T> {
   readonly onState: (up: boolean) => void;
 }
 
-/** Any object, before its reader has looked at the rest of it. */
-export type KubeObject = z.output<typeof objectSchema>;
+export { objectSchema, type KubeObject };
 
-export const objectSchema = z.looseObject({
-  metadata: z.looseObject({
-    name: z.string(),
-    namespace: z.string().optional(),
-    uid: z.string(),
-    resourceVersion: z.string(),
-    generation: z.number().optional(),
-    labels: z.record(z.string(), z.string()).optional(),
-    annotations: z.record(z.string(), z.string()).optional(),
-  }),
-});
 const listSchema = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(z.unknown()).nullable() });
 const eventSchema = z.object({ type: z.enum(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']), object: z.unknown() });
 const bookmarkSchema = z.object({ metadata: z.object({ resourceVersion: z.string() }) });

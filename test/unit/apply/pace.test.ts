@@ -29,6 +29,17 @@ describe('the pace', () => {
     expect(pace.limit()).toBeLessThanOrEqual(36);
   });
 
+  test('does not double again where twice as many took nearly twice as long', () => {
+    const pace = createPace();
+    let now = 0;
+    for (let round = 0; round < 3; round += 1) {
+      const together = pace.limit();
+      now += 1_000;
+      for (let n = 0; n < together; n += 1) pace.answered({ began: millis(now), took: millis(5 + together), beside: n });
+    }
+    expect(pace.limit()).toBe(34);
+  });
+
   test('halves once for a rush of refusals, and creeps up again', () => {
     const pace = createPace();
     const now = serve(pace, 1_000, 10);

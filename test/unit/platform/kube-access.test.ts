@@ -1,5 +1,6 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -7,6 +8,7 @@ import { millis } from '../../../src/model/time.ts';
 import { createAccess } from '../../../src/platform/kube/access.ts';
 import { createKubeClient } from '../../../src/platform/kube/client.ts';
 import { createKubeWriter } from '../../../src/platform/kube/write.ts';
+import { certificate } from '../../support/certificate.ts';
 import { manualClock } from '../../support/clock.ts';
 import { temporaryFolder } from '../../support/temp.ts';
 
@@ -14,11 +16,11 @@ let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 beforeAll(async () => { folder = await temporaryFolder(); });
 afterAll(() => folder.remove());
 
-async function kubeconfig(name: string, token: string, cluster = 'c', server = 'https://c.example'): Promise<string> {
+async function kubeconfig(name: string, token: string, cluster = 'c', server = 'https://c.example', more: object = { 'insecure-skip-tls-verify': server.startsWith('http:') }): Promise<string> {
   const path = join(folder.path, name);
   await writeFile(path, JSON.stringify({
     apiVersion: 'v1', kind: 'Config', 'current-context': 'c',
-    clusters: [{ name: 'c', cluster: { server, 'insecure-skip-tls-verify': server.startsWith('http:') } }], users: [{ name: 'u', user: { token } }], contexts: [{ name: 'c', context: { cluster, user: 'u' } }],
+    clusters: [{ name: 'c', cluster: { server, ...more } }], users: [{ name: 'u', user: { token } }], contexts: [{ name: 'c', context: { cluster, user: 'u' } }],
   }));
   return path;
 }
@@ -75,4 +77,26 @@ test('a server below a path, and one by an address of IPv6, is asked there', asy
   }
   expect(seen.filter((_, n) => n % 2 === 1)).toEqual(seen.filter((_, n) => n % 2 === 0));
   expect(seen.filter((_, n) => n % 2 === 0)).toEqual(['/api/v1?x=1', '/api/v1?x=1', '/k8s/clusters/c1/api/v1?x=1', '/k8s/clusters/c1/api/v1?x=1']);
+});
+
+test('a server is believed by the certificates of the kubeconfig only, unless that says to believe any', async () => {
+  const [its, another] = await Promise.all([certificate(folder.path, 'its'), certificate(folder.path, 'another')]);
+  const server = createTlsServer({ key: await readFile(its.keyFile), cert: await readFile(its.certFile) }, (_, response) => { response.end('{}'); });
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  onTestFinished(() => new Promise<void>((resolve) => {
+    server.close(() => { resolve(); });
+    server.closeAllConnections();
+  }));
+  const url = `https://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+  const ask = async (cluster: object): Promise<string> => {
+    const path = await kubeconfig('tls', 'good', 'c', url, cluster);
+    const access = createAccess({ kind: 'file', path });
+    const { kind } = await createKubeWriter(access).send({ method: 'GET', path: '/api' });
+    access.close();
+    return kind;
+  };
+  expect(await ask({ 'certificate-authority': its.certFile })).toBe('answered');
+  expect(await ask({ 'certificate-authority': another.certFile })).toBe('unsent');
+  expect(await ask({})).toBe('unsent');
+  expect(await ask({ 'insecure-skip-tls-verify': true })).toBe('answered');
 });
