@@ -30,6 +30,10 @@ export type SkipReason =
   | 'backing-off'
   /** It is being deleted: it is created anew when it is gone. */
   | 'terminating'
+  /** The commit has it no more, and its end would take data, nodes or the system itself along: a person deletes it. */
+  | 'kept'
+  /** The commit has it no more; it goes when the pods that may need it are gone. */
+  | 'in-use'
   /** A newer commit came before its turn. */
   | 'overtaken';
 

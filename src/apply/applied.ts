@@ -31,10 +31,10 @@ export interface AppliedStore {
   committed(): Promise<number>;
   /** Of these processors, those that are ours now or were once. */
   known(ids: readonly ProcessorId[]): Promise<ReadonlySet<string>>;
-  /** Objects, by `keyOf`, that were deleted within this time although nothing replaces them; those count whose deletion may not have happened. */
+  /** Objects, by `keyOf`, that were deleted within this time although no later epoch replaces them; those count whose deletion may not have happened. */
   spent(window: Millis): Promise<ReadonlySet<string>>;
-  /** To be called before these are deleted: whoever comes next finds them in the budget. Throws as `leading`. */
-  spend(objects: readonly LiveObject[], cycle: string | null): Promise<void>;
+  /** To be called before these are deleted: whoever comes next finds them in the budget. `because`: they are to be made anew. Throws as `leading`. */
+  spend(objects: readonly LiveObject[], cycle: string | null, because?: 'immutable'): Promise<void>;
   /** Folders as they were left on the cluster, by their names. */
   left(): Promise<ReadonlyMap<string, LeftShard>>;
   /** Another instance may have written meanwhile. */
@@ -76,9 +76,9 @@ export function createAppliedStore(pool: Pool, leading: () => Promise<void>): Ap
       const { rows } = await pool.query<{ object: string }>(`select distinct evidence ->> 'object' as object from dory.events where at > now() - $1 * interval '1 ms' and kind = 'prune'`, [window]);
       return new Set(rows.map(({ object }) => object));
     },
-    spend: async (objects, cycle) => {
+    spend: async (objects, cycle, because) => {
       if (objects.length === 0) return;
-      const told = objects.map(({ ref, uid, processorId }) => ({ processor: processorId !== null && uuid.test(processorId) ? processorId : null, evidence: { object: keyOf(ref), uid } }));
+      const told = objects.map(({ ref, uid, processorId }) => ({ processor: processorId !== null && uuid.test(processorId) ? processorId : null, evidence: { object: keyOf(ref), uid, ...(because === undefined ? {} : { because }) } }));
       await insertEvents(pool, leading, 'prune', { told, cycle });
     },
     left: async () => (await remembered()).shards,

@@ -5,8 +5,9 @@ import { problemOf, type DriftRecord, type Problem } from './applied.ts';
 import type { KindRef } from './compare.ts';
 import { createContest } from './contest.ts';
 import { keyOf, type DesiredTree, type LiveObject } from './objects.ts';
-import { applyAll, pruneAll, startWork, type AppliedFor, type ApplierOptions, type PassOptions, type State, type Work } from './pass.ts';
+import { applyAll, startWork, type AppliedFor, type ApplierOptions, type PassOptions, type State, type Work } from './pass.ts';
 import { inSyncNow } from './prepare.ts';
+import { pruneAll, pruneSystem } from './prune.ts';
 import { Remembered } from './remembered.ts';
 import { byShard, ownedOf, type LeftShard } from './shards.ts';
 
@@ -44,14 +45,16 @@ const always: readonly KindRef[] = [{ apiVersion: 'apps/v1', kind: 'StatefulSet'
 /** A list of 50,000 objects takes some ten seconds. What is not known by then is not touched. */
 const firstList = seconds(30);
 export function createApplier(options: ApplierOptions): Applier {
-  const state: State = { ...options, synced: new Remembered(), lost: new Set(), contest: createContest(options.clock), under: new AbortController(), told: new Map(), recalled: false, tree: null };
+  const state: State = { ...options, synced: new Remembered(), lost: new Set(), contest: createContest(options.clock), held: new Map(), under: new AbortController(), told: new Map(), recalled: false, tree: null };
   return {
     pass: (how = {}) => pass(state, { cycle: null, signal: null, dryRun: false, adopt: options.rules.adopt, allowEmpty: false, ...how }),
     overtake: () => { state.under.abort(); },
     forget: () => {
       state.synced.clear();
       state.lost.clear();
+      state.held.clear();
       state.store.forget();
+      state.system?.forget();
       state.recalled = false;
       state.tree = null;
     },
@@ -95,15 +98,18 @@ async function passOver(state: State, tree: DesiredTree, how: PassOptions): Prom
   await state.inventory.synced(firstList, state.under.signal);
   if (!state.recalled) recall(state, tree, left);
   const work = startWork(state, tree, how);
+  if (!how.dryRun) await state.system?.expect(tree);
   await applyAll(work);
   await pruneAll(work);
+  await pruneSystem(work);
   return finish(work);
 }
 
 /** What is remembered of objects that this commit does not have. */
-function dropStrangers({ synced, lost }: State, { objects }: DesiredTree): void {
+function dropStrangers({ synced, lost, held }: State, { objects }: DesiredTree): void {
   for (const key of synced.keys()) if (!objects.has(key)) synced.delete(key);
   for (const key of lost) if (!objects.has(key)) lost.delete(key);
+  for (const key of held.keys()) if (!objects.has(key)) held.delete(key);
 }
 
 function nothing(withheld: PassReport['withheld']): PassReport {

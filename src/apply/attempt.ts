@@ -1,6 +1,6 @@
 import { millis, seconds, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
-import { objectSchema } from '../platform/kube/watch.ts';
+import { isKubeObject } from '../platform/kube/object.ts';
 import type { KubeAnswer, KubeRequest } from '../platform/kube/write.ts';
 import type { Random } from '../platform/random.ts';
 import { backoff } from '../platform/retry.ts';
@@ -51,8 +51,8 @@ export interface AttemptOptions {
   /** Counts, keeps the pace, and asks for the lead before. */
   readonly send: (request: KubeRequest) => Promise<KubeAnswer>;
   readonly objection: (action: SentAction) => Objection | null;
-  /** Whether it may be deleted, to be created anew when its pods are gone, where a field of it can't be changed. */
-  readonly mayRecreate: (desired: DesiredObject, live: LiveObject) => boolean;
+  /** Where a field of it can't be changed: null if it may not be deleted, to be created anew when its pods are gone; else what answers, right before, whether it may be now. */
+  readonly recreate: (desired: DesiredObject, live: LiveObject) => Replacement['claim'] | null;
 }
 
 type Answered = Extract<KubeAnswer, { kind: 'answered' }>;
@@ -83,8 +83,8 @@ export async function tryOnce(attempt: Attempt, options: AttemptOptions): Promis
 
 function requestOf(action: SentAction, path: string, dryRun: boolean): KubeRequest {
   if (action.kind === 'prune') return deletion(path, action.live.uid, 'Background', dryRun);
-  const query = new URLSearchParams({ fieldManager, fieldValidation: 'Strict', ...(action.force ? { force: 'true' } : {}), ...(dryRun ? { dryRun: 'All' } : {}) });
-  return { method: 'PATCH', path: `${path}?${query.toString()}`, body: { type: 'application/apply-patch+yaml', text: action.desired.yaml } };
+  const query = `fieldManager=${fieldManager}&fieldValidation=Strict${action.force ? '&force=true' : ''}${dryRun ? '&dryRun=All' : ''}`;
+  return { method: 'PATCH', path: `${path}?${query}`, body: { type: 'application/apply-patch+yaml', text: action.desired.yaml } };
 }
 
 function succeeded(attempt: Attempt, { status, body }: Answered, options: AttemptOptions): Step<Ending> {
@@ -93,9 +93,8 @@ function succeeded(attempt: Attempt, { status, body }: Answered, options: Attemp
   if (action.kind === 'prune') return ended({ kind: 'pruned', ref, live: null });
   // What would be created has no version yet.
   if (options.dryRun && status === 201) return ended({ kind: 'created', ref, live: null });
-  const { success, data } = objectSchema.safeParse(body);
-  if (!success) return ended({ kind: 'unknown', ref, detail: `${String(status)}, and no object` });
-  const live = readLive(data, ref);
+  if (!isKubeObject(body)) return ended({ kind: 'unknown', ref, detail: `${String(status)}, and no object` });
+  const live = readLive(body, ref);
   if (live.terminating) return ended({ kind: 'skipped', ref, reason: 'terminating', detail: 'it was deleted in the meantime' });
   const same = options.dryRun ? action.live?.owned === live.owned : action.live?.resourceVersion === live.resourceVersion;
   const outcome: Outcome = { kind: status === 201 ? 'created' : same ? 'unchanged' : 'configured', ref, live };
@@ -119,10 +118,11 @@ async function refused(attempt: Attempt, answer: Answered, path: string | null, 
 }
 
 /** Null where it stays as it is. */
-function replacementOf(action: SentAction, path: string, { dryRun, mayRecreate }: AttemptOptions): Replacement | null {
+function replacementOf(action: SentAction, path: string, { dryRun, recreate }: AttemptOptions): Replacement | null {
   if (action.kind !== 'apply' || action.live === null || dryRun) return null;
   const { desired, live } = action;
-  return mayRecreate(desired, live) ? { desired, live, path } : null;
+  const claim = recreate(desired, live);
+  return claim === null ? null : { desired, live, path, claim };
 }
 
 async function look(action: SentAction, { outcome, at }: NonNullable<Attempt['applied']>, options: AttemptOptions): Promise<Step<Ending>> {

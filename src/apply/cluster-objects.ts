@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
 import { objectSchema, type KubeObject } from '../platform/kube/watch.ts';
 import type { KubeAnswer, KubeRequest, KubeWriter } from '../platform/kube/write.ts';
@@ -12,9 +13,13 @@ export interface ClusterObjects {
   listOf(kind: KindRef): Promise<string | null>;
   /** Null: there is none, or there can be none. @throws Failure `kubernetes-unreachable`, `kubernetes-refused` */
   read(ref: ObjectRef): Promise<KubeObject | null>;
+  /** Whether a namespace has any of a kind with these labels. Throws as `read`. */
+  hasAny(kind: KindRef, namespace: string, labelSelector: string): Promise<boolean>;
   /** False: somebody wrote in between, or it is gone. Throws as `read`. */
   patch(ref: ObjectRef, patch: JsonPatch): Promise<boolean>;
 }
+
+const listSchema = z.object({ items: z.array(z.unknown()) });
 
 export function createClusterObjects(writer: KubeWriter, kinds: Kinds): ClusterObjects {
   const send = (request: KubeRequest): Promise<KubeAnswer> => writer.send(request);
@@ -32,6 +37,14 @@ export function createClusterObjects(writer: KubeWriter, kinds: Kinds): ClusterO
       const answer = await send({ method: 'GET', path });
       if (answer.kind === 'answered' && answer.status === 404) return null;
       if (answer.kind === 'answered' && answer.status === 200) return objectSchema.parse(answer.body);
+      throw troubleOf(answer, `GET ${path}`);
+    },
+    hasAny: async ({ apiVersion, kind }, namespace, labelSelector) => {
+      const located = await locate({ apiVersion, kind, namespace, name: 'any' });
+      if (located === null) return false;
+      const path = `${located.path.slice(0, located.path.lastIndexOf('/'))}?${new URLSearchParams({ labelSelector, limit: '1' }).toString()}`;
+      const answer = await send({ method: 'GET', path });
+      if (answer.kind === 'answered' && answer.status === 200) return listSchema.parse(answer.body).items.length > 0;
       throw troubleOf(answer, `GET ${path}`);
     },
     patch: async (ref, patch) => {

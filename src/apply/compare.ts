@@ -186,13 +186,21 @@ export function pruneActions(tree: DesiredTree, inventory: Inventory, rules: Pru
   let budget = rules.budget;
   return leftovers.map(([key, live]): Action => {
     const epoch = live.processorId === null ? null : (epochs.get(live.processorId) ?? null);
-    const refused = refusePrune(live, epoch, { processors: epochs.size, tree, inventory, rules });
+    const refused = reservedFor(live.ref) ?? refusePrune(live, epoch, { processors: epochs.size, tree, inventory, rules });
     if (refused !== null) return { kind: 'skip', ref: live.ref, ...refused };
     if (epoch !== null || rules.spent.has(key)) return { kind: 'prune', live };
     budget -= 1;
     if (budget >= 0) return { kind: 'prune', live };
     return { kind: 'skip', ref: live.ref, reason: 'delete-budget', detail: 'more would be deleted at once than apply may delete' };
   });
+}
+
+/** With what everybody's objects of it, whole namespaces, data or nodes go. */
+const neverPruned: ReadonlySet<string> = new Set(['CustomResourceDefinition', 'Namespace', 'PersistentVolume', 'PersistentVolumeClaim', 'NodePool', 'EC2NodeClass']);
+
+/** Null: its kind may be pruned. */
+export function reservedFor({ kind }: KindRef): { readonly reason: SkipReason; readonly detail: string } | null {
+  return neverPruned.has(kind) ? { reason: 'kept', detail: `the commit has it no more; what depends on a ${kind} would go with it` } : null;
 }
 
 /** Others label theirs as ours, as the running system does its pods: what we never applied is not ours to delete. */

@@ -32,7 +32,7 @@ export interface ExecutorOptions {
   readonly random: Random;
 }
 
-export interface Pass extends Pick<AttemptOptions, 'objection' | 'mayRecreate'> {
+export interface Pass extends Pick<AttemptOptions, 'objection' | 'recreate'> {
   /** A newer commit: nothing more is begun, waits end, and what is under way is awaited. */
   readonly signal: AbortSignal;
   /** Reads the lease; asked again every second while requests go out. @throws Failure `not-leader` */

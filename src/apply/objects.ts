@@ -64,3 +64,10 @@ export interface LiveObject {
 export function keyOf({ apiVersion, kind, namespace, name }: ObjectRef): string {
   return `${apiVersion}/${kind}/${namespace ?? ''}/${name}`;
 }
+
+/** The way back from `keyOf`. */
+export function refOfKey(key: string): ObjectRef {
+  const parts = key.split('/');
+  const [kind = '', namespace = '', name = ''] = parts.slice(-3);
+  return { apiVersion: parts.slice(0, -3).join('/'), kind, namespace: namespace === '' ? null : namespace, name };
+}

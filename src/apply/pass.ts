@@ -1,18 +1,19 @@
-import type { Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Action, Outcome } from './actions.ts';
+import { openAllowance, type Allowance, type DeleteRules } from './allowance.ts';
 import type { AppliedStore, DriftRecord } from './applied.ts';
 import type { ClusterObjects } from './cluster-objects.ts';
-import { compare, laterEpoch, newerRevision, pruneActions, removedProcessors, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type VerifyFinding } from './compare.ts';
+import { compare, laterEpoch, newerRevision, type ApplyFinding, type ApplyRules, type Finding, type SkipFinding, type VerifyFinding } from './compare.ts';
 import type { Contest } from './contest.ts';
 import type { DesiredReader } from './desired.ts';
 import type { Executor, Pass } from './execute.ts';
 import type { LiveInventory } from './inventory.ts';
-import { keyOf, type DesiredObject, type DesiredTree, type ObjectRef } from './objects.ts';
+import { keyOf, type DesiredObject, type DesiredTree, type LiveObject, type ObjectRef } from './objects.ts';
 import { inSyncNow, lookAt, prepare, report, verify, type PrepareOptions } from './prepare.ts';
 import type { Remembered } from './remembered.ts';
-import { isOwnPlacement } from './recreate.ts';
+import { heldBack, isOwnPlacement } from './recreate.ts';
 import { rankOf } from './stages.ts';
+import type { SystemObjects } from './system-objects.ts';
 
 export interface ApplierOptions {
   readonly desired: DesiredReader;
@@ -21,7 +22,9 @@ export interface ApplierOptions {
   readonly objects: ClusterObjects;
   readonly store: AppliedStore;
   readonly rules: ApplyRules;
-  readonly prune: { readonly share: number; readonly floor: number; readonly window: Millis };
+  /** Null: the manifests of the system itself are not applied. */
+  readonly system: SystemObjects | null;
+  readonly prune: DeleteRules;
   readonly clock: Clock;
   readonly assertLeading: () => Promise<void>;
 }
@@ -43,6 +46,8 @@ export interface State extends ApplierOptions {
   readonly synced: Remembered;
   readonly lost: Set<string>;
   readonly contest: Contest;
+  /** What would be made anew, and waits for the delete budget: which document, on which object, by `keyOf`. */
+  readonly held: Map<string, string>;
   under: AbortController;
   /** Of drift that is only reported: what was told. */
   told: ReadonlyMap<string, string>;
@@ -67,6 +72,7 @@ export interface Work {
   readonly how: PassOptions;
   readonly rules: ApplyRules;
   readonly preparing: PrepareOptions;
+  readonly allowance: Allowance;
   readonly applied: AppliedFor[];
   readonly outcomes: Outcome[];
   readonly drifts: DriftRecord[];
@@ -75,11 +81,12 @@ export interface Work {
 }
 
 export function startWork(state: State, tree: DesiredTree, how: PassOptions): Work {
-  const { desired, objects, synced, lost, clock } = state;
+  const { desired, objects, synced, lost, clock, store, inventory, prune } = state;
   return {
     state, tree, how,
     rules: { ...state.rules, adopt: how.adopt },
     preparing: { desired, objects, synced, lost, clock, dryRun: how.dryRun },
+    allowance: openAllowance({ store, inventory, rules: prune, cycle: how.cycle }),
     applied: [], outcomes: [], drifts: [], requests: 0, inSync: 0,
   };
 }
@@ -88,7 +95,7 @@ export async function applyAll(work: Work): Promise<void> {
   const { state, tree, rules } = work;
   const compared = compare(tree, { inventory: state.inventory, synced: state.synced, rules, now: state.clock.monotonic() });
   const looked = await lookAt(only(compared, 'look'), work.preparing, rules);
-  const findings = patiently([...compared, ...looked], state.contest);
+  const findings = await withinAllowance(patiently([...compared, ...looked], state.contest), work);
   work.inSync = only(findings, 'in-sync').length;
   await reportDrift(work, only(findings, 'skip'));
   await execute(work, batchesOf(work, findings));
@@ -126,6 +133,24 @@ function patiently(findings: readonly Finding[], contest: Contest): readonly Fin
   });
 }
 
+/** What can only be made anew is not asked for again while the delete budget has nothing left for it. */
+async function withinAllowance(findings: readonly Finding[], { state: { held }, allowance }: Work): Promise<readonly Finding[]> {
+  if (held.size === 0) return findings;
+  let left = Math.max(0, await allowance.left());
+  const spent = await allowance.spent();
+  return findings.map((finding) => {
+    if ((finding.kind !== 'apply' && finding.kind !== 'verify') || finding.live === null) return finding;
+    const key = keyOf(finding.entry.ref);
+    if (held.get(key) !== attemptOf(finding.entry, finding.live) || spent.has(key)) return finding;
+    left -= 1;
+    return left >= 0 ? finding : { kind: 'skip', ref: finding.entry.ref, reason: 'delete-budget', detail: heldBack };
+  });
+}
+
+function attemptOf({ digest }: Pick<DesiredObject, 'digest'>, { uid }: LiveObject): string {
+  return `${digest} ${uid}`;
+}
+
 /** The cluster shows the revision of this very document: what differs was changed since, or is how the server writes it, which the answer tells. */
 function toPutBack({ entry, live }: VerifyFinding): ApplyFinding {
   return { kind: 'apply', entry, live, force: true, why: entry.revision === null ? 'changed' : 'drifted', migrate: false };
@@ -140,7 +165,7 @@ async function tellApart(work: Work, findings: readonly VerifyFinding[]): Promis
     const document = documents.get(keyOf(entry.ref));
     return document === undefined ? [] : [{ kind: 'apply', desired: document, live, force: true, why: 'drifted' }];
   });
-  const { outcomes, requests } = await executor.execute(asked, { signal: under.signal, assertLeading: leadingOf(work), dryRun: true, objection: () => null, mayRecreate: () => false });
+  const { outcomes, requests } = await executor.execute(asked, { signal: under.signal, assertLeading: leadingOf(work), dryRun: true, objection: () => null, recreate: () => null });
   work.requests += requests;
   const ended = new Map(outcomes.map((outcome) => [keyOf(outcome.ref), outcome]));
   const drifted: SkipFinding[] = [];
@@ -174,8 +199,9 @@ async function prepared(work: Work, findings: readonly ApplyFinding[]): Promise<
   return actions;
 }
 
-async function execute(work: Work, actions: Parameters<Executor['execute']>[0]): Promise<void> {
-  const { state, tree, how } = work;
+/** @returns how these ended */
+export async function execute(work: Work, actions: Parameters<Executor['execute']>[0]): Promise<readonly Outcome[]> {
+  const { state, tree, how, allowance } = work;
   const { inventory, executor, under } = state;
   const { outcomes, requests } = await executor.execute(actions, {
     signal: under.signal,
@@ -183,7 +209,7 @@ async function execute(work: Work, actions: Parameters<Executor['execute']>[0]):
     dryRun: how.dryRun,
     // Once more, right before it is sent: another leader may have been faster.
     objection: (action) => (action.kind === 'apply' ? isBehind(tree, action.desired, inventory) : null),
-    mayRecreate: isOwnPlacement,
+    recreate: (object, live) => (isOwnPlacement(object, live) ? () => allowance.claim(live) : null),
     // As it comes: what was done is remembered also where the pass ends early.
     onOutcome: (action, outcome) => {
       if (action.kind !== 'apply') return;
@@ -193,6 +219,7 @@ async function execute(work: Work, actions: Parameters<Executor['execute']>[0]):
   });
   work.requests += requests;
   for (const outcome of outcomes) work.outcomes.push(outcome);
+  return outcomes;
 }
 
 function isBehind(tree: DesiredTree, desired: DesiredObject, inventory: LiveInventory): ReturnType<Pass['objection']> {
@@ -209,8 +236,10 @@ function leadingOf({ state: { assertLeading }, how }: Work): () => Promise<void>
 }
 
 /** What our fields amount to now, as the server answered. */
-function remember({ synced, lost, contest, clock }: State, { desired, why }: Extract<Action, { kind: 'apply' }>, outcome: Outcome): void {
+function remember({ synced, lost, contest, held, clock }: State, { desired, live, why }: Extract<Action, { kind: 'apply' }>, outcome: Outcome): void {
   const key = keyOf(desired.ref);
+  held.delete(key);
+  if (live !== null && outcome.kind === 'skipped' && outcome.reason === 'delete-budget') held.set(key, attemptOf(desired, live));
   // To be created anew when its pods are gone: nobody else deleted it.
   if (outcome.kind === 'skipped' && outcome.reason === 'terminating') synced.delete(key);
   if (!('live' in outcome) || outcome.live === null) return;
@@ -232,23 +261,3 @@ async function reportDrift({ state, tree, drifts, preparing, how }: Work, skips:
   drifts.push(...found);
   state.told = new Map([...state.told, ...found.map(({ ref }) => [keyOf(ref), ownedNow(keyOf(ref))] as const)]);
 }
-
-/** What the commit has no more. */
-export async function pruneAll(work: Work): Promise<void> {
-  const { state: { inventory, store, synced, under, prune }, tree, how } = work;
-  if (under.signal.aborted || [...inventory.objects.keys()].every((key) => tree.objects.has(key))) return;
-  const removed = removedProcessors(tree, inventory);
-  const known = removed.length === 0 ? new Set<string>() : await store.known(removed);
-  const spent = await store.spent(prune.window);
-  const budget = Math.max(prune.floor, Math.floor(inventory.objects.size * prune.share)) - spent.size;
-  const actions = pruneActions(tree, inventory, { budget, spent, known, adopt: how.adopt, allowEmpty: how.allowEmpty });
-  const pruned = actions.flatMap((action) => (action.kind === 'prune' ? [action.live] : []));
-  if (!how.dryRun) {
-    const wanted = new Set([...tree.objects.values()].map(({ processorId }) => processorId));
-    await store.spend(pruned.filter(({ ref, processorId }) => !spent.has(keyOf(ref)) && (processorId === null || !wanted.has(processorId))), how.cycle);
-    // Before it is sent: the watch may show its end before the answer is here, and nobody else deleted it.
-    for (const { ref } of pruned) synced.delete(keyOf(ref));
-  }
-  await execute(work, actions);
-}
-

@@ -16,13 +16,16 @@ import { refusalOf } from './refusal.ts';
  * - this very object, by its UID, in the foreground: it is there until its pods are, also one on a node that says nothing, and its name
  *   with it. Left to themselves (`Orphan`), they could run beside the new one's.
  *
- * Its pod stops and starts as with any change of its template. The delete budget does not count it: nothing is lost.
+ * Its pod stops and starts as with any change of its template; but a StatefulSet that is gone brings none back should its successor be
+ * refused after all. So the delete budget counts it, and what finds none left stays as it is until there is some.
  */
 export interface Replacement {
   readonly desired: DesiredObject;
   readonly live: LiveObject;
   /** Of the object, without a query. */
   readonly path: string;
+  /** Whether the budget allows it; it is spent then. */
+  readonly claim: () => Promise<boolean>;
 }
 
 /** Nothing of theirs outlives them but claims, and they may be deleted while their pods run. */
@@ -30,11 +33,12 @@ export function isOwnPlacement({ ref, processorId, epoch }: DesiredObject, live:
   return ref.kind === 'StatefulSet' && processorId !== null && live.processorId === processorId && live.epoch === epoch && live.owned !== null && live.trackedBy === null;
 }
 
-/** When it is gone it is missing, and the next pass applies it. */
-export async function makeRoom({ desired, live, path }: Replacement, send: Send): Promise<Ending> {
+/** When it is gone it is missing, and the next pass applies it. @throws what `claim` throws */
+export async function makeRoom({ desired, live, path, claim }: Replacement, send: Send): Promise<Ending> {
   const refused = await rehearse(desired, path, send);
   if (refused !== null) return refused;
   const { ref } = live;
+  if (!(await claim())) return { outcome: { kind: 'skipped', ref, reason: 'delete-budget', detail: heldBack }, retryAfter: null };
   const answer = await send(deletion(path, live.uid, 'Foreground'));
   if (answer.kind !== 'answered') return { outcome: { kind: 'unknown', ref, detail: answer.why }, retryAfter: null };
   if (answer.status >= 300) {
@@ -43,6 +47,9 @@ export async function makeRoom({ desired, live, path }: Replacement, send: Send)
   }
   return { outcome: { kind: 'skipped', ref, reason: 'terminating', detail: 'a field of it can\'t be changed: it was deleted, and is created anew when its pods are gone' }, retryAfter: null };
 }
+
+/** Why one is not made anew now. */
+export const heldBack = 'a field of it can\'t be changed: it has to be deleted and created anew, and more would be deleted at once than apply may delete';
 
 /** @returns how it ends where it would not be created; null if it would */
 async function rehearse({ ref, yaml }: DesiredObject, path: string, send: Send): Promise<Ending | null> {

@@ -63,7 +63,7 @@ export function createPass(options: PassOptions): SecretsPass {
     const to: SecretsWriter = {
       writer: options.writer,
       executor: options.executor,
-      pass: { signal: new AbortController().signal, assertLeading: lead.assertLeading, dryRun: false, objection: () => null, mayRecreate: () => false },
+      pass: { signal: new AbortController().signal, assertLeading: lead.assertLeading, dryRun: false, objection: () => null, recreate: () => null },
     };
     const done = await writeGroups(options, memory, { due, withheld, to, lead });
     const kept = await removeSurplus(options, memory, { surplus, to });

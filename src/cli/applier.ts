@@ -6,6 +6,7 @@ import { createExecutor } from '../apply/execute.ts';
 import { createInventory } from '../apply/inventory.ts';
 import { createKinds } from '../apply/kinds.ts';
 import type { ObjectRef } from '../apply/objects.ts';
+import { createSystemObjects } from '../apply/system-objects.ts';
 import type { Repository } from '../commit/repository.ts';
 import { Failure } from '../model/failure.ts';
 import { createAccess } from '../platform/kube/access.ts';
@@ -48,6 +49,7 @@ export function openApplier(runtime: Pick<Runtime, 'kubernetes' | 'settings' | '
     executor: createExecutor({ writer, clock, random }),
     store: createAppliedStore(pool, assertLeading),
     rules: { drift, adopt },
+    system: system ? createSystemObjects(pool, assertLeading) : null,
     prune: { share: deleteShare, floor: deleteFloor, window: deleteWindow },
   });
   return {

@@ -132,6 +132,7 @@ const mends: Readonly<Record<SkipReason | FailReason | 'no-answer', string | nul
   'not-ours': '`dory apply --dry-run --adopt` tells what would be taken over, without --dry-run it is',
   'delete-budget': 'it is deleted as ssa.deleteWindow gives the budget back; raise ssa.deleteFloor for more at once',
   'higher-epoch': '`dory repair epochs --dry-run`, if it lasts',
+  'kept': 'complete the section `system` of the settings, or delete it by hand: definitions, namespaces, volumes and node pools are never pruned, nor is the system with them',
   'newer-revision': 'see whose commit that revision is, and restore the branch; if this commit is right all the same, remove the annotation dory.io/revision from the object with `kubectl annotate`',
   'partial-knowledge': 'see what the log says of the watch',
   'backing-off': 'see with `dory events --kind drift` who changes it again and again',
@@ -142,7 +143,7 @@ const mends: Readonly<Record<SkipReason | FailReason | 'no-answer', string | nul
   'kind-unknown': 'install the CustomResourceDefinition',
   'invalid': 'mend the row or the setting that it was rendered from',
   'immutable': 'delete the object by hand: it is created anew',
-  'terminating': null, 'overtaken': null, 'namespace-terminating': null, 'precondition': null, 'throttled': null, 'server': null, 'no-answer': null,
+  'in-use': null, 'terminating': null, 'overtaken': null, 'namespace-terminating': null, 'precondition': null, 'throttled': null, 'server': null, 'no-answer': null,
 };
 
 const commit = z.object({

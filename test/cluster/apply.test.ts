@@ -189,12 +189,12 @@ spec:
 
     const other = testExecutor(cluster.kubeconfig);
     open.push(other);
-    const mayRecreate = (): boolean => true;
-    expect(told(await other.run([toApply(changed, live)], { mayRecreate }))).toEqual(['StatefulSet/default/again skipped terminating']);
+    const recreate = () => () => Promise.resolve(true);
+    expect(told(await other.run([toApply(changed, live)], { recreate }))).toEqual(['StatefulSet/default/again skipped terminating']);
     // The kubelet of its pod says nothing: the pod may run.
     const seen = (await cluster.send('GET', `${sets}/again`)) as unknown as KubeObject;
     expect(seen.metadata['finalizers']).toEqual(['foregroundDeletion']);
-    expect(told(await other.run([toApply(desired(statefulSet('again', { replicas, image: 'registry.example/a:9' })), live)], { mayRecreate }))).toEqual(['StatefulSet/default/again skipped terminating']);
+    expect(told(await other.run([toApply(desired(statefulSet('again', { replicas, image: 'registry.example/a:9' })), live)], { recreate }))).toEqual(['StatefulSet/default/again skipped terminating']);
     await setKubelet(cluster, 'n1', true);
     await until(() => cluster.send('GET', `${sets}/again`).then(() => false, () => true), 'it is gone');
     expect(await phase()).toBe('');
@@ -220,7 +220,7 @@ spec: {policyName: no-service, validationActions: [Deny]}
     await other.run([send(statefulSet('kept'))]);
     await until(async () => told(await other.run([send(statefulSet('probe', { serviceName: 'denied' }))], { dryRun: true })).join('').includes('webhook'), 'the policy holds');
     const live = await liveOf(cluster, `${sets}/kept`, statefulSets);
-    const recreate = (yaml: string): Promise<Execution> => other.run([toApply(desired(yaml), live)], { mayRecreate: () => true });
+    const recreate = (yaml: string): Promise<Execution> => other.run([toApply(desired(yaml), live)], { recreate: () => () => Promise.resolve(true) });
     const denied = await recreate(statefulSet('kept', { serviceName: 'denied' }));
     expect(told(denied)).toEqual(['StatefulSet/default/kept failed webhook later']);
     expect(only(denied)).toMatchObject({ detail: expect.stringContaining('can\'t be created anew') as string });

@@ -78,6 +78,30 @@ describe.skipIf(typeof programs === 'string')('what the loop finds as somebody l
     expect(await events()).toEqual([]);
   });
 
+  test('what can only be created anew goes within the delete budget; the rest runs on as it was, and costs no request meanwhile', async () => {
+    await start().applier.pass();
+    const anew = await committedWith(2, (path, text) => (path.includes('/processors/') ? text.replace('podManagementPolicy: Parallel', 'podManagementPolicy: OrderedReady') : text));
+    const careful = { deleteFloor: 1, deleteShare: 0.01 };
+    const deposed = start({ trees: anew, settings: careful, assertLeading: () => Promise.reject(new Error('deposed')) });
+    await expect(deposed.applier.pass()).rejects.toThrow('deposed');
+    const opened = start({ trees: anew, settings: careful });
+    expect(applied(await opened.applier.pass())).toEqual(['skipped StatefulSet delete-budget', 'skipped StatefulSet delete-budget', 'skipped StatefulSet terminating']);
+    const ending = async (): Promise<number> => (await sets()).filter(({ metadata }) => 'deletionTimestamp' in metadata).length;
+    expect(await ending()).toBe(1);
+    const again = await opened.applier.pass();
+    expect([applied(again), again.requests]).toEqual([['skipped StatefulSet delete-budget', 'skipped StatefulSet delete-budget', 'skipped StatefulSet terminating'], 0]);
+    expect(await problems()).toEqual(['delete-budget', 'delete-budget']);
+    // A restart gives no new budget.
+    await start({ trees: anew, settings: careful }).applier.pass();
+    expect(await ending()).toBe(1);
+    const spent = await world.fleet.pool.query<{ because: string }>(`select evidence ->> 'because' as because from dory.events where kind = 'prune'`);
+    expect(spent.rows).toEqual([{ because: 'immutable' }]);
+    await world.fleet.pool.query(`update dory.events set at = at - interval '1 hour' where kind = 'prune'`);
+    await opened.applier.pass();
+    expect(await ending()).toBe(2);
+    for (const { metadata: { name } } of await sets()) await world.server.kubectl('patch', 'statefulset', name, '--type=merge', '-p', '{"metadata":{"finalizers":null}}');
+  });
+
   const configMap = `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  labels:\n    managed-by: dory-orchestrator\n  name: extra\n  namespace: default\ndata:\n  a: "1"\n`;
   const maps = (): Promise<string> => world.server.kubectl('get', 'configmaps', '-l', 'managed-by=dory-orchestrator', '-o', 'name');
 

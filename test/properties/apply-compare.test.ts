@@ -250,7 +250,7 @@ describe('what the commit has no more', () => {
         return Promise.resolve({ kind: 'answered', status: 200, retryAfter: null, body: { resources } });
       } };
       const executor = createExecutor({ writer, clock: hurryingClock(), random: fixedRandom(0.5) });
-      await executor.execute(objects.map((each) => ({ kind: 'prune', live: each })), { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, mayRecreate: () => false, dryRun: false });
+      await executor.execute(objects.map((each) => ({ kind: 'prune', live: each })), { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, recreate: () => null, dryRun: false });
       expect(sent.map(({ method }) => method)).toEqual(objects.map(() => 'DELETE'));
       const uids = sent.map(({ path, body }) => [path.split('/').at(-1), (JSON.parse(body?.text ?? '{}') as { preconditions?: { uid?: string } }).preconditions?.uid]);
       expect(new Map(uids as [string, string][])).toEqual(new Map(objects.map(({ ref, uid }) => [ref.name, uid])));

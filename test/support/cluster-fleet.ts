@@ -68,6 +68,18 @@ export async function installAccess(cluster: ControlPlane, props: SystemProps = 
   await cluster.kubectl('apply', '-f', file);
 }
 
+/** Rights that our roles rightly don't give to the program's own ServiceAccount, for kinds that only a test applies; all verbs on `resources` of `group`. */
+export async function grantAlso(cluster: Pick<ControlPlane, 'send'>, rules: readonly { readonly group: string; readonly resources: readonly string[] }[]): Promise<void> {
+  const name = `test-${systemRandom.hex(4)}`;
+  const rbac = '/apis/rbac.authorization.k8s.io/v1';
+  await cluster.send('POST', `${rbac}/clusterroles`, { metadata: { name }, rules: rules.map(({ group, resources }) => ({ apiGroups: [group], resources, verbs: ['*'] })) });
+  await cluster.send('POST', `${rbac}/clusterrolebindings`, {
+    metadata: { name },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+    subjects: [{ kind: 'ServiceAccount', name: 'dory-orchestrator', namespace: defaultSystemProps.namespace }],
+  });
+}
+
 /** A kubeconfig with exactly the rights of the program's own ServiceAccount, for the server or for another address of it. */
 export function ownKubeconfig(cluster: Pick<ControlPlane, 'send' | 'url' | 'writeKubeconfig' | 'folder'>, server = cluster.url): Promise<string> {
   return writeOwnKubeconfig(cluster, join(cluster.folder, `own-${systemRandom.hex(4)}.kubeconfig`), server);
@@ -121,7 +133,7 @@ export async function openClusterFleet(server: OwnControlPlane, { flags = {}, ap
     const cluster = watchedCluster(server.own);
     closes.push(() => cluster.close());
     cluster.start();
-    expect(await cluster.synced(seconds(10))).toBe(true);
+    expect(await cluster.synced(seconds(60))).toBe(true);
     await seedSmallFleet(database.pool);
     const fleet = await testFleet({ pool: database.pool, url: database.url, folder: folder.path, cluster, kubeconfig: server.own, flags: { apply, ...(apply === 'argocd' ? playedArgocd : {}), ...flags } });
     closes.push(() => fleet.close());

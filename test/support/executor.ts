@@ -30,7 +30,7 @@ export function testExecutor(kubeconfig: string, clock: Clock = systemClock): Te
 }
 
 function openPass(): Pass {
-  return { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, mayRecreate: () => false, dryRun: false };
+  return { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, recreate: () => null, dryRun: false };
 }
 
 /** One document, as it would be committed. */

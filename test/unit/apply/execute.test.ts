@@ -32,7 +32,7 @@ const maps = (count: number, name: string): readonly Action[] => Array.from({ le
 
 function execute(writer: KubeWriter, actions: readonly Action[] | AsyncIterable<readonly Action[]>, pass: Partial<Pass> = {}): Promise<Execution> {
   const executor = createExecutor({ writer, clock: systemClock, random: fixedRandom(0) });
-  return executor.execute(actions, { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, mayRecreate: () => false, dryRun: false, ...pass });
+  return executor.execute(actions, { signal: new AbortController().signal, assertLeading: () => Promise.resolve(), objection: () => null, recreate: () => null, dryRun: false, ...pass });
 }
 
 const names = ({ outcomes }: Execution): readonly string[] => outcomes.map(({ ref }) => ref.name);
