@@ -3,7 +3,7 @@ import { request as httpsRequest } from 'node:https';
 import { z } from 'zod';
 import { Failure, type FailureCode } from '../../model/failure.ts';
 import { seconds, type Millis } from '../../model/time.ts';
-import type { KubeAccess, KubeConnection } from './access.ts';
+import { dropIdle, type KubeAccess, type KubeConnection } from './access.ts';
 
 /** Reads from an API server. Everything that it answers is untrusted text until it is parsed. */
 export interface KubeClient {
@@ -31,11 +31,12 @@ interface Answer {
 }
 
 /** A server that is alive answers within a second or two, and sends a page of 500 large objects in a few. */
-const patience = seconds(20);
+const usualPatience = seconds(20);
 /** Of what a server says about a failure: enough for a person. */
 const longestText = 300;
 
-export function createKubeClient(access: KubeAccess): KubeClient {
+/** `patience`: how long nothing may come of an answer. */
+export function createKubeClient(access: KubeAccess, patience: Millis = usualPatience): KubeClient {
   const open = async (path: string, query: Query, options: GetOptions & { readonly silence: Millis }): Promise<IncomingMessage> => {
     const { url, agent, headers } = await access.connect();
     const response = await respond(`${url}${path}${search(query)}`, { agent, headers: { accept: 'application/json', ...headers, ...(options.accept === undefined ? {} : { accept: options.accept }) } }, options);
@@ -74,8 +75,12 @@ export function createKubeClient(access: KubeAccess): KubeClient {
 function respond(url: string, { agent, headers }: Pick<KubeConnection, 'agent' | 'headers'>, { signal, silence }: { readonly signal?: AbortSignal; readonly silence: Millis }): Promise<IncomingMessage> {
   const request = url.startsWith('https:') ? httpsRequest : httpRequest;
   return new Promise((resolve, reject) => {
-    const sent = request(url, { agent, headers, ...(signal === undefined ? {} : { signal }) });
-    sent.setTimeout(silence, () => { sent.destroy(new Error(`nothing came for ${String(silence / 1000)} s`)); });
+    // As an option it counts from before the connection is there.
+    const sent = request(url, { agent, headers, timeout: silence, ...(signal === undefined ? {} : { signal }) });
+    sent.once('timeout', () => {
+      sent.destroy(new Error(`nothing came for ${String(silence / 1000)} s`));
+      dropIdle(agent);
+    });
     sent.once('response', resolve);
     // For good: one that is destroyed later says so a second time.
     sent.on('error', reject);
