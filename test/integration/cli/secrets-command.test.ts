@@ -66,7 +66,7 @@ test('a person\'s word that a Secret has the values of now raises what manifests
   expect(refused.err).toContain('dory-sensor-other');
 });
 
-test('without a cluster, a password that is replaced under a running program restarts pods when a person says that its Secret has it', { timeout: 60_000 }, async () => {
+test('without a cluster, a password that is replaced under a running program restarts pods when a person says that its Secret has it', async () => {
   const name = `dory-sensor-${sensor}`;
   const running = shop.start([`--config-db=${shop.url}`, '--heartbeats-receiver', 'external', '--poll-interval', '1s', '--http-host', '127.0.0.1', '--http-port', '0']);
   await running.logged(({ msg, revision }) => msg === 'pushed' && revision === 1);

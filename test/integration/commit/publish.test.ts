@@ -210,7 +210,7 @@ describe('two writers', () => {
     };
     await expect(repository.publish(request(2, { a: '2' }, { leaderCheck }))).rejects.toEqual(code('git-rejected'));
     expect(n).toBe(8);
-  }, 60_000);
+  });
 
   test('the slower finds its own push that seemed lost', async () => {
     const repository = world.open();

@@ -51,7 +51,7 @@ beforeAll(async () => {
   expect(undisturbed).toMatchObject({ pending: 0, commits: 2 });
 });
 
-it.concurrent.each(points)('killed at "%s", the next cycle ends as if nothing had happened', { timeout: 60_000 }, async (point) => {
+it.concurrent.each(points)('killed at "%s", the next cycle ends as if nothing had happened', async (point) => {
   const disturbed = await endState(point);
   expect(disturbed.died, 'the point was reached').toBe(true);
   expect({ ...disturbed, died: false }).toEqual(undisturbed);

@@ -21,7 +21,7 @@ async function cloned(remote: string, folder: string): Promise<ReadonlyMap<strin
   }));
 }
 
-it(`tells the whole story of ${String(size)} processors to whoever clones the repository`, { timeout: 180_000 }, async () => {
+it(`tells the whole story of ${String(size)} processors to whoever clones the repository`, async () => {
   const [database, folder] = [await testDatabase(), await temporaryFolder()];
   const fleet = await testFleet({ ...database, folder: folder.path, flags: { 'failover-stability-window': '0s' } });
   try {

@@ -1,18 +1,22 @@
 import { rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { leaseTiming } from '../../../src/platform/leadership.ts';
 import { eventually } from '../cli/program.ts';
 import { startWorld, type World } from './instances.ts';
 
 const nodes = 500;
-const takeoverMs = 12_000;
 /** For what has no bound of its own, on a machine that does much else. */
-const patienceMs = 45_000;
+const patienceMs = 120_000;
 
 let world: World;
 beforeAll(async () => {
   world = await startWorld({ instances: 3, nodes });
   await eventually(published, patienceMs);
+  await eventually(async () => {
+    const { rows } = await world.pool.query('select verdict, count(*)::int from dory.node_verdicts group by verdict');
+    expect(rows).toEqual([{ verdict: 'healthy', count: nodes }]);
+  }, patienceMs);
 });
 afterAll(async () => {
   await world.close();
@@ -40,11 +44,17 @@ async function release(version: string): Promise<void> {
   }, patienceMs);
 }
 
-/** Milliseconds until somebody leads under another epoch. */
-async function takeover(after: number): Promise<number> {
-  const start = performance.now();
-  await eventually(async () => { expect((await world.leader()).epoch).toBeGreaterThan(after); }, patienceMs);
-  return performance.now() - start;
+/** Waits until somebody leads under another epoch. @returns what became of the lease of this one, and how long nobody had it, by the database's clock */
+async function takeover(epoch: number): Promise<{ readonly ended: string; readonly freeMs: number }> {
+  await eventually(async () => { expect((await world.leader()).epoch).toBeGreaterThan(epoch); }, patienceMs);
+  const { rows } = await world.pool.query<{ ended: string; free: string }>(
+    `select o.kind as ended, extract(epoch from n.at - coalesce((o.evidence ->> 'ran_out_at')::timestamptz, o.at)) * 1000 as free
+       from dory.events o join dory.events n on n.kind = 'leader-elected' and (n.evidence ->> 'epoch')::int = $1 + 1
+      where o.kind in ('leader-resigned', 'leader-lost') and (o.evidence ->> 'epoch')::int = $1`,
+    [epoch],
+  );
+  expect(rows).toHaveLength(1);
+  return { ended: rows[0]?.ended ?? '', freeMs: Number(rows[0]?.free) };
 }
 
 /** Nodes that run something, and that nothing was done to yet. */
@@ -67,18 +77,15 @@ async function failover(victims: readonly string[]): Promise<void> {
 }
 const placedOn = async (ids: readonly string[]): Promise<number> => (await world.pool.query('select from dory.placements where target_node_id = any($1)', [ids])).rowCount ?? 0;
 
-describe('three instances under load', { concurrent: false, timeout: 150_000 }, () => {
+describe('three instances under load', { concurrent: false, timeout: 400_000 }, () => {
   it('hand leadership over at once when the leader is shut down', async () => {
-    await eventually(async () => {
-      const { rows } = await world.pool.query('select verdict, count(*)::int from dory.node_verdicts group by verdict');
-      expect(rows).toEqual([{ verdict: 'healthy', count: nodes }]);
-    }, patienceMs);
     const { instance, epoch } = await world.leader();
     world.agents.pointTo(world.instances.filter((other) => other !== instance).map(({ url }) => url));
     instance.signal('SIGTERM');
-    const [took, end] = await Promise.all([takeover(epoch), instance.ended]);
+    const [{ ended, freeMs }, end] = await Promise.all([takeover(epoch), instance.ended]);
     expect(end).toEqual({ code: 0, signal: null });
-    expect(took).toBeLessThan(2_000);
+    expect(ended).toBe('leader-resigned');
+    expect(freeMs).toBeLessThan(leaseTiming.lease);
     world.instances.splice(world.instances.indexOf(instance), 1);
     await world.add();
     world.agents.pointTo(world.instances.map(({ url }) => url));
@@ -88,7 +95,10 @@ describe('three instances under load', { concurrent: false, timeout: 150_000 }, 
   it('outlive a leader that is killed', async () => {
     const { instance, epoch } = await world.leader();
     instance.signal('SIGKILL');
-    expect(await takeover(epoch)).toBeLessThan(takeoverMs);
+    const { ended, freeMs } = await takeover(epoch);
+    expect(ended).toBe('leader-lost');
+    // Who waits looks when the lease runs out, if the machine lets it.
+    expect(freeMs).toBeLessThan(leaseTiming.lease);
     world.instances.splice(world.instances.indexOf(instance), 1);
     await world.add();
     world.agents.pointTo(world.instances.map(({ url }) => url));
@@ -99,7 +109,8 @@ describe('three instances under load', { concurrent: false, timeout: 150_000 }, 
     const { instance: asleep, epoch } = await world.leader();
     const stopped = performance.now();
     asleep.signal('SIGSTOP');
-    expect(await takeover(epoch)).toBeLessThan(takeoverMs);
+    onTestFinished(() => { asleep.signal('SIGCONT'); });
+    expect((await takeover(epoch)).ended).toBe('leader-lost');
     const under = await decidedUnder(epoch);
     await failover(await someNodes(3));
     await eventually(published, patienceMs);
@@ -119,9 +130,9 @@ describe('three instances under load', { concurrent: false, timeout: 150_000 }, 
 
   it('keep what was decided while the Git host is away, and publish all of it in order', async () => {
     const before = await commits();
+    const victims = await someNodes(2);
     await rename(world.remote, `${world.remote}.away`);
-    await failover(await someNodes(2));
-    await rename(`${world.remote}.away`, world.remote);
+    await failover(victims).finally(() => rename(`${world.remote}.away`, world.remote));
     await eventually(published, patienceMs);
     expect((await commits()).length).toBeGreaterThan(before.length);
     expect(await commits()).toEqual(expect.arrayContaining([...before]));
