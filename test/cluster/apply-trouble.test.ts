@@ -6,7 +6,7 @@ import { Failure } from '../../src/model/failure.ts';
 import { millis } from '../../src/model/time.ts';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { apiProxy, type ApiProxy, type Fate } from '../support/api-proxy.ts';
-import { startControlPlane, type ControlPlane } from '../support/control-plane.ts';
+import { grantAlso, ownKubeconfig, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { configMap, desired, testExecutor, toApply, told, type TestExecutor } from '../support/executor.ts';
 import { until } from '../support/until.ts';
 
@@ -15,20 +15,22 @@ const maps = '/api/v1/namespaces/default/configmaps';
 const pass: Fate = { kind: 'pass' };
 
 describe.skipIf(typeof programs === 'string')('what is committed arrives although', () => {
-  let cluster: ControlPlane;
+  /** What it does itself is done as an administrator. */
+  let cluster: OwnControlPlane;
   const open: { close(): unknown }[] = [];
   let names = 0;
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    cluster = await startControlPlane({ programs });
+    cluster = await startOwnControlPlane({ programs, apply: 'ssa' });
+    await grantAlso(cluster, [{ group: '', resources: ['configmaps'] }]);
   });
   afterAll(() => cluster.stop());
   afterEach(async () => {
     for (const each of open.splice(0).reverse()) await each.close();
   });
 
-  const executor = (kubeconfig = cluster.kubeconfig, clock?: Clock): TestExecutor => {
+  const executor = (kubeconfig = cluster.own, clock?: Clock): TestExecutor => {
     const made = testExecutor(kubeconfig, clock);
     open.push(made);
     return made;
@@ -41,9 +43,7 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
   const behind = async (fate: (line: string) => Fate): Promise<{ readonly proxy: ApiProxy; readonly to: TestExecutor }> => {
     const proxy = await apiProxy(cluster, fate);
     open.push(proxy);
-    const kubeconfig = join(cluster.folder, `proxy-${String(names)}-${String(open.length)}.kubeconfig`);
-    await cluster.writeKubeconfig(kubeconfig, { token: await tokenOf(cluster), server: proxy.url });
-    return { proxy, to: executor(kubeconfig) };
+    return { proxy, to: executor(await ownKubeconfig(cluster, proxy.url)) };
   };
   const created = (lines: readonly string[]): number => lines.filter((line) => line.endsWith(' created')).length;
 
@@ -81,18 +81,16 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
   });
 
   test('its credentials are replaced', async () => {
-    await cluster.send('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'writer' } });
-    await cluster.kubectl('create', 'clusterrolebinding', 'writer', '--clusterrole=cluster-admin', '--serviceaccount=default:writer');
     const kubeconfig = join(cluster.folder, 'rotated.kubeconfig');
     const bound = async (secret: string): Promise<string> => {
-      await cluster.send('POST', '/api/v1/namespaces/default/secrets', { metadata: { name: secret } });
-      return (await cluster.kubectl('create', 'token', 'writer', '--bound-object-kind=Secret', `--bound-object-name=${secret}`)).trim();
+      await cluster.send('POST', '/api/v1/namespaces/dory-system/secrets', { metadata: { name: secret } });
+      return (await cluster.kubectl('create', 'token', 'dory-orchestrator', '-n', 'dory-system', '--bound-object-kind=Secret', `--bound-object-name=${secret}`)).trim();
     };
     await cluster.writeKubeconfig(kubeconfig, { token: await bound('first') });
     const to = executor(kubeconfig);
     expect(created(told(await to.run(some(5))))).toBe(5);
     // A token dies with what it is bound to; a server that starts anew remembers no token that was good.
-    await cluster.send('DELETE', '/api/v1/namespaces/default/secrets/first');
+    await cluster.send('DELETE', '/api/v1/namespaces/dory-system/secrets/first');
     await cluster.stopServer();
     await cluster.startServer();
     const refused = some(1);
@@ -127,7 +125,9 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
   test('one object is slow: it holds up no other', async () => {
     const actions = some(100);
     const slowName = `t${String(names)}-0?`;
-    const { to } = await behind((line) => (line.includes(slowName) ? { kind: 'slow', ms: 1_500 } : pass));
+    const label = `t${String(names)}-`;
+    const others = async (): Promise<boolean> => (((await cluster.send('GET', maps)) as { items?: { metadata: { name: string } }[] }).items ?? []).filter(({ metadata }) => metadata.name.startsWith(label)).length === 99;
+    const { to } = await behind((line) => (line.includes(slowName) ? { kind: 'held', until: until(others, 'all others are there') } : pass));
     const { outcomes } = await to.run(actions);
     expect(outcomes.every(({ kind }) => kind === 'created')).toBe(true);
     expect(outcomes.at(-1)?.ref.name).toBe(slowName.slice(0, -1));
@@ -221,9 +221,3 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
 });
 
 const tooMany = JSON.stringify({ kind: 'Status', apiVersion: 'v1', status: 'Failure', message: 'Too many requests, please try again later.', reason: 'TooManyRequests', details: { retryAfterSeconds: 1 }, code: 429 });
-
-async function tokenOf(cluster: ControlPlane): Promise<string> {
-  await cluster.kubectl('create', 'serviceaccount', 'proxied').catch(() => undefined);
-  await cluster.kubectl('create', 'clusterrolebinding', 'proxied', '--clusterrole=cluster-admin', '--serviceaccount=default:proxied').catch(() => undefined);
-  return (await cluster.kubectl('create', 'token', 'proxied')).trim();
-}

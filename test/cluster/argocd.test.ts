@@ -68,7 +68,7 @@ describe.skipIf(typeof argocd === 'string')('with Argo CD itself', () => {
     const cluster = watchedCluster(kubeconfig);
     closes.push(() => cluster.close());
     cluster.start();
-    expect(await cluster.synced(seconds(20))).toBe(true);
+    expect(await cluster.synced(seconds(60))).toBe(true);
     return cluster;
   };
 

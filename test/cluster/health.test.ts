@@ -43,7 +43,7 @@ describe.skipIf(typeof programs === 'string')('what the cluster shows of roll-ou
     feedback = createFeedback({ pool: database.pool, clock: systemClock, log: silentLog, metrics, lease: () => lease, policy: { progressDeadline: seconds(600), startGrace: seconds(2), steadyAfterCrash: seconds(1) }, live: (id) => cluster.live(id) });
     const stop = new AbortController();
     cluster.start();
-    expect(await cluster.synced(seconds(10))).toBe(true);
+    expect(await cluster.synced(seconds(60))).toBe(true);
     await until(() => ['edge-1', 'edge-2'].every((name) => cluster.freshest(name as never)?.ready === 'true'), 'both nodes are ready');
     const ended = feedback.run(stop.signal);
     closes.push(async () => {

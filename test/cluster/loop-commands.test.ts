@@ -139,6 +139,28 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
     expect((await sets()).flatMap(({ metadata: { labels } }) => Object.keys(labels).filter((key) => key === 'app'))).toEqual([]);
   });
 
+  test('a branch that was set back, be it to before our first commit, is not applied: it says so, and exits as what is held', async () => {
+    await commit();
+    const first = (await shop.git('rev-parse', 'main')).trim();
+    await shop.pool.query(`update processor_template_versions set version = '1.0.1', image_uri = 'registry.example.com/camera:1.0.1'`);
+    await commit();
+    const second = (await shop.git('rev-parse', 'main')).trim();
+    expect(second).not.toBe(first);
+    expect((await ssa('apply')).code).toBe(0);
+    const before = await versions();
+    const empty = (await shop.git('commit-tree', '-m', 'begin anew', (await shop.git('mktree')).trim())).trim();
+    for (const target of [first, empty]) {
+      await shop.git('update-ref', 'refs/heads/main', target);
+      const refused = await ssa('apply', '-o', 'json');
+      expect([refused.code, JSON.parse(refused.out), await versions()]).toMatchObject([4, { withheld: 'older-commit', complete: false, requests: 0, outcomes: [] }, before]);
+      expect((await ssa('apply', '--dry-run')).code).toBe(4);
+    }
+    // Whoever decides restores it.
+    expect((await ssa('reconcile', '--once')).code).toBe(0);
+    expect(json(await ssa('apply', '-o', 'json'))).toMatchObject({ complete: true, inSync: 3 });
+    expect(await versions()).toEqual(before);
+  });
+
   const proxied = async (fate: (line: string) => Fate): Promise<{ readonly proxy: ApiProxy; readonly kubeconfig: string }> => {
     const proxy = await apiProxy(server, fate);
     closes.push(() => proxy.close());
@@ -184,7 +206,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
     idle.signal('SIGTERM');
     expect((await idle.ended).code).toBe(0);
     // A lease outlives a process that was killed.
-  }, 120_000);
+  });
   const ssaStatus = async (): Promise<number> => (await shop.hereWith({ DORY_APPLY: 'ssa' }, 'status')).code ?? -1;
 
   test('a standby applies as soon as it leads, not when it looks next', async () => {
@@ -194,7 +216,7 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
     await standby.logged(({ msg }) => msg.includes('listening'));
     expect(await sets()).toEqual([]);
     await shop.pool.query(`update dory.leader set holder = null, expires_at = null; select pg_notify('dory', 'leader')`);
-    await until(async () => (await sets()).length === 3, 'it applies', 15_000);
+    await until(async () => (await sets()).length === 3, 'it applies', 25_000);
     const applied = await standby.logged(({ msg }) => msg === 'applied');
     expect(applied['cycle']).toMatch(/^[0-9a-f]{12}$/);
     // It would put back what is cleaned up.

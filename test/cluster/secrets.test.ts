@@ -271,7 +271,7 @@ describe.skipIf(typeof programs === 'string')('credentials on a real control pla
     });
     closes.push(() => keeper.close());
     keeper.start();
-    await keeper.synced(seconds(10));
+    await keeper.synced(seconds(60));
     const { fleet: desired } = await createObserver(database.pool, observeSettings(fleet.runtime.settings)).observe();
     const lead = { epoch: 0, assertLeading: () => Promise.resolve() };
     const without = { ...desired, processors: desired.processors.filter(({ sensor: own }) => own === null) };

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlPlane } from './control-plane.ts';
 
-/** What becomes of one request: handed on; answered by the proxy itself; held for a while first; done, and its answer lost; neither done nor answered. */
+/** What becomes of one request: handed on; answered by the proxy itself; held first, for a while or until something else is done; done, and its answer lost; neither done nor answered. */
 export type Fate =
   | { readonly kind: 'pass' }
   | { readonly kind: 'answer'; readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
   | { readonly kind: 'slow'; readonly ms: number }
+  | { readonly kind: 'held'; readonly until: Promise<unknown> }
   | { readonly kind: 'lose' }
   | { readonly kind: 'swallow' };
 
@@ -51,6 +52,7 @@ export async function apiProxy({ url: upstream, folder }: ControlPlane, fate: (l
       incoming.pipe(sent);
     };
     if (decided.kind === 'slow') void sleep(decided.ms).then(forward);
+    else if (decided.kind === 'held') void decided.until.then(forward, () => { incoming.socket.destroy(); });
     else forward();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
