@@ -65,8 +65,9 @@ export function createPlumbing(clone: Clone, settings: GitSettings, remote: Remo
     ])),
     blobs: async (names) => names.length === 0 ? [] : parseBatch(await local(['cat-file', '--batch'], { input: Buffer.from(names.map((name) => `${name}\n`).join('')) }), names),
     isAncestor: (ancestor, of) => clone.git.run(['merge-base', '--is-ancestor', ancestor, of]).then(() => true, (error: unknown) => {
-      if (error instanceof GitExit) return false;
-      throw error;
+      // One that was killed has not said no.
+      if (error instanceof GitExit && !error.killed) return false;
+      throw locally(error);
     }),
     repack: async () => {
       await local(['-c', 'pack.threads=1', 'repack', '--quiet', '--geometric=2', '-d']);

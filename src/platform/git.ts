@@ -36,12 +36,15 @@ export class GitExit extends Error {
   readonly stdout: string;
   readonly stderr: string;
   readonly timedOut: boolean;
+  /** By us or by others: it answered nothing. */
+  readonly killed: boolean;
 
-  constructor(command: string, ended: { readonly stdout: string; readonly stderr: string; readonly timedOut: boolean }) {
-    super(`git ${command} ${ended.timedOut ? 'was killed: it took too long' : 'failed'}`);
+  constructor(command: string, ended: { readonly stdout: string; readonly stderr: string; readonly timedOut: boolean; readonly killed: boolean }) {
+    super(`git ${command} ${ended.timedOut ? 'was killed: it took too long' : ended.killed ? 'was killed' : 'failed'}`);
     this.stdout = ended.stdout;
     this.stderr = ended.stderr;
     this.timedOut = ended.timedOut;
+    this.killed = ended.killed;
   }
 }
 
@@ -76,13 +79,13 @@ export function createGit({ directory, path, env: own, timeout: usual }: GitOpti
       const mark = randomUUID();
       const env = { ...base, ...added, [runMark]: mark };
       const ended = await runOnce(args, { directory, env, input, timeout, kill: () => killRun(mark) }).catch((error: unknown) => {
-        throw error instanceof GitConstructError ? new GitExit(command, { stdout: '', stderr: 'fatal: not a git repository', timedOut: false }) : error;
+        throw error instanceof GitConstructError ? new GitExit(command, { stdout: '', stderr: 'fatal: not a git repository', timedOut: false, killed: false }) : error;
       });
       if (ended.code === 0 && !ended.timedOut) return ended.stdout;
       if (ended.stderr.includes('spawn git ENOENT')) {
         throw new Failure('git-missing', 'There is no git on this machine.', { mend: 'Install git 2.36 or newer, in a folder that PATH names.' });
       }
-      throw new GitExit(command, { stdout: ended.stdout.toString(), stderr: ended.stderr, timedOut: ended.timedOut });
+      throw new GitExit(command, { stdout: ended.stdout.toString(), stderr: ended.stderr, timedOut: ended.timedOut, killed: ended.timedOut || ended.code === null });
     },
   };
 }

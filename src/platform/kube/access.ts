@@ -1,3 +1,4 @@
+import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent, type RequestOptions } from 'node:https';
@@ -42,18 +43,20 @@ interface Pool {
 
 /** To make TLS options reads certificates and asks for a token: that is not done anew for each of a thousand requests. */
 const goodFor = seconds(1);
+/** A plugin that asks a cloud for a token takes a second or two; one that says nothing for so long is ended. */
+const usualPatience = seconds(20);
 
-export function createAccess(source: KubeSource, clock: Pick<Clock, 'monotonic'> = systemClock): KubeAccess {
+export function createAccess(source: KubeSource, clock: Pick<Clock, 'monotonic'> = systemClock, patience: Millis = usualPatience): KubeAccess {
   let config: Promise<KubeConfig> | null = null;
   let pool: Pool | null = null;
-  let latest: { readonly at: Millis; readonly connection: Promise<KubeConnection> } | null = null;
+  let latest: { at: Millis | null; readonly connection: Promise<KubeConnection> } | null = null;
   const open = async (): Promise<KubeConnection> => {
     // What is read here stays what it is, although `renew` may be called meanwhile.
-    const reading = (config ??= load(source));
+    const reading = (config ??= load(source, patience));
     const options: RequestOptions = {};
     try {
       const read = await reading;
-      await read.applyToHTTPSOptions(options);
+      await inTime(read.applyToHTTPSOptions(options), patience);
       const cluster = read.getCurrentCluster();
       if (cluster === null) throw new Error('its current context names no cluster');
       // Those of the pool before end by themselves: a request lasts seconds, and no server keeps an idle connection for long.
@@ -62,17 +65,17 @@ export function createAccess(source: KubeSource, clock: Pick<Clock, 'monotonic'>
       return { url, origin: urlToHttpOptions(new URL(url)), agent: pool.agent, headers: headersOf(options) };
     } catch (cause) {
       if (config === reading) config = null;
-      throw unusable(source, cause);
+      throw cause instanceof Failure ? cause : unusable(source, cause);
     }
   };
   const forget = (): void => { latest = null; };
   return {
     connect: () => {
-      const now = clock.monotonic();
-      if (latest === null || now - latest.at > goodFor) {
-        const connection = open();
-        latest = { at: now, connection };
-        connection.catch(forget);
+      if (latest === null || (latest.at !== null && clock.monotonic() - latest.at > goodFor)) {
+        // While credentials are awaited nobody asks for them a second time.
+        const asked = { at: null as Millis | null, connection: open() };
+        latest = asked;
+        asked.connection.then(() => { asked.at = clock.monotonic(); }, forget);
       }
       return latest.connection;
     },
@@ -113,8 +116,44 @@ function headersOf({ headers, auth }: RequestOptions): Readonly<Record<string, s
   return { ...Object.fromEntries(given), ...basic };
 }
 
-async function load(source: KubeSource): Promise<KubeConfig> {
+async function inTime<T>(work: Promise<T>, patience: Millis): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new Failure('kubernetes-unreachable', `The credentials for Kubernetes did not come within ${String(patience / 1000)} s.`, { mend: 'Run the credential plugin that the kubeconfig names by hand, and see what it waits for.' }));
+    }, patience);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The library waits for a credential plugin for ever. */
+function endPluginsInTime(config: KubeConfig, patience: Millis): void {
+  const run = (command: string, args: readonly string[], options: SpawnOptions): ChildProcess => {
+    // A group of its own: plugins are often scripts.
+    const plugin = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const timer = setTimeout(() => { if (plugin.pid !== undefined) killGroup(plugin.pid); }, patience);
+    plugin.once('close', () => { clearTimeout(timer); });
+    return plugin;
+  };
+  const { authenticators } = config as unknown as { readonly authenticators: readonly object[] };
+  for (const authenticator of authenticators) if ('execFn' in authenticator) Object.assign(authenticator, { execFn: run });
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+async function load(source: KubeSource, patience: Millis): Promise<KubeConfig> {
   const config = new KubeConfig();
+  endPluginsInTime(config, patience);
   if (source.kind === 'pod') {
     config.loadFromClusterAndUser(
       { name: 'pod', server: `https://${source.host.includes(':') ? `[${source.host}]` : source.host}:${source.port}`, caFile: `${source.folder}/ca.crt`, skipTLSVerify: false },

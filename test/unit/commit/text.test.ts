@@ -62,7 +62,7 @@ describe('listings', () => {
 
 describe('what git said', () => {
   const said = (stderr: string): unknown => {
-    const result = remoteFailure(new GitExit('fetch', { stdout: '', stderr, timedOut: false }));
+    const result = remoteFailure(new GitExit('fetch', { stdout: '', stderr, timedOut: false, killed: false }));
     return result instanceof BrokenClone ? 'broken' : result.code;
   };
 
