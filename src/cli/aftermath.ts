@@ -57,7 +57,7 @@ export function aftermath({ pool, settings, log }: Pick<Runtime, 'pool' | 'setti
   const shared = { ...calls, pool, assertLeading, bound: settings.failover.fenceBound };
   const works = [
     async () => { tellSwept(log, metrics, await sweep({ ...shared, orphans: cluster.orphans })); },
-    () => tendPowerOffs({ ...shared, condition: cluster.freshest }),
+    () => tendPowerOffs({ ...shared, condition: cluster.freshest, live: cluster.live }),
     async () => { tellAdopted(log, metrics, await adoptFurther({ ...shared, predecessor: predecessorOf(settings), anyLeft: () => (cluster.bare()?.size ?? 0) > 0 })); },
   ];
   return async () => {

@@ -24,7 +24,7 @@ export function nodeCommands(program: Command, context: CliContext): void {
   pageCommand(program, context, {
     operation: nodePowerOffConfirmed,
     positional: ['node'],
-    details: 'Only if you know that it is off: a node that still runs would write beside its successors. Until it is Ready again, it is tainted out-of-service, where a cluster is connected.',
+    details: 'Only if you know that it is off: a node that still runs would write beside its successors. Where a cluster is connected, it is tainted out-of-service first, so that nothing starts there when it is on again; the taint goes when it shows life and nothing old is wanted there any more. Without one, keep it off until its processors have moved.',
     examples: ['node power-off-confirmed yard-edge-3 --reason "the fuse is out, I stand in front of it"'],
     page: ({ name, processors, changed }) => `${changed ? 'confirmed' : 'confirmed before'}: ${printable(name)} has no power; the stop of ${String(processors)} ${processors === 1 ? 'processor' : 'processors'} is confirmed\n`,
   });

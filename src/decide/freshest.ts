@@ -22,6 +22,7 @@ export async function lookAgain(client: PoolClient, snapshot: Snapshot, plan: Pl
   if (plan.changes.length > 0) await lookAtControls(client, snapshot);
   await lookAtHandovers(client, plan);
   if (moves.length === 0) return;
+  await lookAtWords(client, moves);
   await lookAtAgents(client, snapshot, moves);
   if (conditionOf !== null) lookAtCluster(snapshot, plan, moves, conditionOf);
 }
@@ -91,6 +92,26 @@ async function lookAtHandovers(client: PoolClient, { changes }: Plan): Promise<v
   );
   const [handed] = rows;
   if (handed !== undefined) throw conflict(`${handed.id} was handed back`);
+}
+
+/** What was said of a node without power is over when it shows life; the row is locked, so that who ends it sees what was decided on it. */
+async function lookAtWords(client: PoolClient, moves: readonly Move[]): Promise<void> {
+  const confirmed = moves.filter(({ evidence }) => evidence['fence'] === 'fence-confirmed');
+  if (confirmed.length === 0) return;
+  const { rows: off } = await client.query<{ id: NodeId }>(
+    `select o.node_id as id from dory.power_offs o
+      where o.node_id = any($1::uuid[]) and not exists (select from edge_nodes n where n.id = o.node_id and n.last_heartbeat_at > o.confirmed_at)
+        for share of o`,
+    [confirmed.flatMap(({ before }) => nodeOf(before.target))],
+  );
+  const without = new Set(off.map(({ id }) => id));
+  const { rows: said } = await client.query<{ id: ProcessorId; epoch: string }>(
+    'select processor_id as id, epoch from dory.stop_confirmations where processor_id = any($1::uuid[])',
+    [confirmed.map(({ processorId }) => processorId)],
+  );
+  const stands = new Set(said.map(({ id, epoch }) => `${id}/${epoch}`));
+  const over = confirmed.find(({ processorId, before }) => !stands.has(`${processorId}/${String(before.epoch)}`) && !nodeOf(before.target).some((id) => without.has(id)));
+  if (over !== undefined) throw conflict(`the word that ${targetName(over.before.target)} has no power was over`);
 }
 
 /** Proofs that a beat since would undo. A person's word, and pods that are gone, stand. */

@@ -130,3 +130,6 @@ export function isDeviceCount(text: string): boolean {
   const value = parseQuantity(text);
   return value !== null && value > 0n && value % 1_000_000_000n === 0n;
 }
+
+/** As Kubernetes' documentation of non-graceful node shutdown has it; its effect is NoExecute. */
+export const outOfServiceTaint = 'node.kubernetes.io/out-of-service=nodeshutdown';

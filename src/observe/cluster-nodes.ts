@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { byText } from '../model/ids.ts';
+import { outOfServiceTaint } from '../model/kubernetes-names.ts';
 import { quantity } from '../model/quantity.ts';
 import type { LivePod } from '../model/rollout.ts';
 import type { NodeCondition } from '../model/snapshot.ts';
@@ -56,6 +57,11 @@ function readiness(status: Node['status']): Pick<NodeEntry, 'ready' | 'transitio
   const condition = status?.conditions?.find(({ type }) => type === 'Ready');
   const ready = condition?.status === 'True' ? 'true' : condition?.status === 'False' ? 'false' : 'unknown';
   return { ready, transition: condition?.lastTransitionTime ?? '' };
+}
+
+/** Nothing that does not tolerate it starts there, and what was there is told to end. */
+export function isOutOfService({ taints }: Pick<NodeEntry, 'taints'>): boolean {
+  return taints.includes(outOfServiceTaint);
 }
 
 function taintsOf(spec: Node['spec']): readonly string[] {

@@ -92,6 +92,8 @@ export interface Members {
   of(processorId: string): Omit<LiveProcessor, 'refusal'>;
   /** Pods with an epoch that no StatefulSet wants any more. */
   orphans(): readonly Orphan[];
+  /** Whether every pod of this or a lower epoch was told to end, or is on no node. */
+  sealed(placement: Pick<Placement, 'processorId' | 'epoch'>): boolean;
   /** Processors with a pod that bears no epoch. */
   bare(): ReadonlySet<ProcessorId>;
   /**
@@ -119,6 +121,7 @@ export function createMembers(): Members {
     },
     of: (processorId) => ({ sets: sets.of(processorId), pods: pods.of(processorId), podlessSince: podless.get(processorId) ?? null }),
     orphans: () => pods.all().filter(({ processorId, epoch }) => epoch > 0 && !sets.of(processorId).some((set) => set.epoch === epoch && set.wanted > 0)),
+    sealed: ({ processorId, epoch }) => pods.of(processorId).every((pod) => pod.epoch > epoch || pod.terminating || pod.node === null),
     bare: () => new Set(pods.all().filter(({ epoch }) => epoch === 0).map(({ processorId }) => processorId as ProcessorId)),
     pods: ({ processorId, epoch, revision }) => {
       const stopped = sets.of(processorId).some((set) => set.epoch === epoch && set.stopped && set.revision >= revision);

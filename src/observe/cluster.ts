@@ -10,7 +10,7 @@ import type { KubeClient } from '../platform/kube/client.ts';
 import { createKubeCache, type KubeCache, type KubeObject } from '../platform/kube/watch.ts';
 import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
-import { readNode, utilization, type NodeEntry } from './cluster-nodes.ts';
+import { isOutOfService, readNode, utilization, type NodeEntry } from './cluster-nodes.ts';
 import { createMembers, readPod, readStatefulSet, type Members, type Orphan } from './cluster-pods.ts';
 import { createLeaseReader, type LeaseReader } from './cluster-leases.ts';
 import { createEventWords, type EventWords } from './cluster-events.ts';
@@ -46,9 +46,11 @@ export interface ClusterPort {
   look(): (at: Instant) => ClusterLook;
 }
 
-interface ClusterLook {
+export interface ClusterLook {
   node(name: NodeName): Observed<NodeCondition>;
   pods(placement: Pick<Placement, 'processorId' | 'epoch' | 'revision'>): Observed<'present' | 'gone'>;
+  /** Whether its node, once it is on again, starts no pod of this or a lower epoch: it is out of service, or the cluster has none such. */
+  sealed(placement: Pick<Placement, 'processorId' | 'epoch' | 'target'>): boolean;
   /** Processors with a pod that bears no epoch: the system that ran here before started it. */
   bare(): Observed<ReadonlySet<ProcessorId>>;
 }
@@ -164,7 +166,7 @@ function createCaches(options: ClusterOptions): Caches {
     onChange: (before, now) => {
       members.onPod(before, now, clock.monotonic());
       onMember?.((now ?? before)?.processorId ?? '');
-      if (now === null) onChange();
+      if (now === null || (now.terminating && before?.terminating !== true)) onChange();
     },
   });
   const sets = cache<LiveSet>('sets', {
@@ -225,6 +227,12 @@ function lookAt({ nodes, pods, sets, members, leases }: Caches, moment: Moment, 
       if (pod === null || set === null) return unknown('watch-down');
       const at = dated(millis(Math.min(pod, set)), moment);
       return elapsed(at, moment.at) > fresh ? unknown('watch-down') : known(members.pods(placement), at);
+    },
+    sealed: ({ target, ...placement }) => {
+      const alive = [nodes, pods, sets].map((cache) => cache.aliveAt());
+      if (target.kind !== 'edge' || alive.some((each) => each === null || elapsed(dated(each, moment), moment.at) > fresh)) return false;
+      const entry = nodes.items.get(target.nodeName);
+      return (entry === undefined || isOutOfService(entry)) && members.sealed(placement);
     },
     bare: () => {
       const alive = pods.aliveAt();

@@ -9,6 +9,7 @@ import { foreignOf, readHandovers } from './foreign.ts';
 import { readLastGood } from './last-good.ts';
 import { assemble, parseTables, quarantinedIds, toFleet, type Assembly, type Parsed } from './parse-fleet.ts';
 import { readAgents, readPlacements, readRetired, type PlacementsAt, type StateAt } from './placements.ts';
+import { withPowerOffs } from './power-offs.ts';
 import { readRenamed } from './renamed.ts';
 import type { Tables } from './rows.ts';
 import { readSecretVersions, rotationsSql, type SecretVersions } from './secret-versions.ts';
@@ -87,7 +88,8 @@ async function look(client: PoolClient, { settings, clusterAt }: Sources, before
   const intake = intakeOf({ at, receiver: settings.receiver, recorded, nodes }, policy);
   const read = await readAgents(client, placements, inDoubt(nodes, at, policy));
   const received = settings.receiver === 'dory' && recorded !== null;
-  const agents = withPods(received ? read : withNodeBeats(read, placements, nodes), placements, cluster);
+  const heard = withPods(received ? read : withNodeBeats(read, placements, nodes), placements, cluster);
+  const agents = await withPowerOffs(client, heard, placements, { cluster, at });
   const controls = await readControls(client, policy, settings.policies);
   const foreign = foreignOf({ fleet, placements, retired, handovers: await readHandovers(client), bare: cluster?.bare() ?? null });
   return { snapshot: Object.freeze({ at, fleet, placements, nodes, agents, retired, renamed, foreign, intake, policy, ...controls }), memory };

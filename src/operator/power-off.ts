@@ -19,13 +19,15 @@ export const nodePowerOffConfirmed = operation({
   output: z.object({
     node: z.string(),
     name: z.string(),
-    processors: z.int().describe('Whose stop is confirmed with it: those that are placed there.'),
+    processors: z.int().describe('Those that are placed there: their stop is proved with it, as soon as the cluster can start them there no more.'),
     changed: z.boolean().describe('False: it was confirmed before.'),
   }),
   run: (context, input, caller) =>
     inTransaction(context.pool, {}, async (client) => {
       const found = await findNode(client, input.node);
       await assertUnlocked(client, { scope: 'node', ...found }, caller);
+      // As a decision locks them: the word, then the verdict.
+      await client.query('select from dory.power_offs where node_id = $1 for update', [found.id]);
       await assertOff(client, found, context.nodeCondition(found.name as NodeName)?.ready ?? 'unknown');
       const { rowCount } = await client.query(
         // A word from before it beat again is of another time: without a cluster, nobody ends it.
@@ -34,10 +36,10 @@ export const nodePowerOffConfirmed = operation({
           where exists (select from edge_nodes n where n.id = p.node_id and n.last_heartbeat_at > p.confirmed_at)`,
         [found.id, found.name, caller.name, input.reason],
       );
-      const processors = await confirmStops(client, found, caller.name);
+      const { rowCount: processors } = await client.query('select from dory.placements where target_node_id = $1', [found.id]);
       const changed = rowCount === 1;
       if (changed) await recordAct(client, caller, { kind: 'power-off-confirmed', nodeId: found.id, evidence: { processors, reason: input.reason } });
-      return { node: found.id, name: found.name, processors, changed };
+      return { node: found.id, name: found.name, processors: processors ?? 0, changed };
     }),
 });
 
@@ -49,15 +51,4 @@ async function assertOff(client: PoolClient, { id, name }: KnownNode, ready: 'tr
   throw new Failure('conflict', `${name} is ${ready === 'unknown' ? verdict : `told by its kubelet to be ${ready === 'true' ? 'Ready' : 'not Ready'}`}: only what is lost, or decommissioned, can be without power.`, {
     mend: 'Check that it is the right node; one that was just switched off is lost as soon as its heartbeats are stale: see `dory nodes`.',
   });
-}
-
-/** All that its pods had to prove. */
-async function confirmStops(client: PoolClient, { id }: KnownNode, by: string): Promise<number> {
-  const { rowCount } = await client.query(
-    `insert into dory.stop_confirmations (processor_id, epoch, confirmed_by)
-     select processor_id, epoch, $2 from dory.placements where target_node_id = $1 order by processor_id
-     on conflict (processor_id, epoch) do update set confirmed_by = excluded.confirmed_by, confirmed_at = excluded.confirmed_at`,
-    [id, by],
-  );
-  return rowCount ?? 0;
 }

@@ -5,6 +5,7 @@ import type { PodObject } from './cluster.ts';
 import type { CycleHost } from './cycle-runner.ts';
 import { assertLeader } from './leader.ts';
 import type { Mutation } from './mutations.ts';
+import { PowerOffs } from './power-off.ts';
 import type { Rows } from './rows.ts';
 
 const lookEveryMs = 5_000;
@@ -25,9 +26,11 @@ interface Departed {
 /** What a leader sees to beside its cycles, as `src/cli/aftermath.ts`: what moves left behind, and what the system before this one left. */
 export class Aftermath {
   readonly #host: CycleHost;
+  readonly #powerOffs: PowerOffs;
 
   constructor(host: CycleHost) {
     this.#host = host;
+    this.#powerOffs = new PowerOffs(host);
   }
 
   start(): void {
@@ -36,6 +39,7 @@ export class Aftermath {
       if (this.#host.lease() === null) return;
       this.#sweep();
       this.#adopt();
+      this.#powerOffs.tend();
     });
   }
 
@@ -68,7 +72,7 @@ export class Aftermath {
       if (pod === null) return;
       const grace = (script.processors.find(({ name }) => name === processor)?.shutdownTimeoutSec ?? 0) * 1_000;
       const overdue = pod.deletedAt === undefined ? null : millis(kernel.now - pod.deletedAt - grace);
-      const found = fateOf({ node: pod.node, overdue }, departed, { kubelet: ready === 'unknown' ? 'silent' : 'answers', bound: script.policy.fenceBound });
+      const found = fateOf({ node: pod.pending === true ? null : pod.node, overdue }, departed, { kubelet: ready === 'unknown' ? 'silent' : 'answers', bound: script.policy.fenceBound });
       const isFree = found.kind === 'wait' && found.why === 'successor' && (beats || successor);
       if (found.kind !== 'force' && !isFree && mutation !== 'leftovers-forced') return;
       this.#api(() => cluster.delete(uid, found.kind === 'force' || mutation === 'leftovers-forced'), (was) => { if (was) world.checks.counts.swept += 1; });

@@ -34,6 +34,8 @@ export interface Counts {
   adopted: number;
   renamed: number;
   handedBack: number;
+  /** Words that a node has no power, taken. */
+  poweredOff: number;
 }
 
 export interface DecisionMade {
@@ -50,7 +52,7 @@ export interface DecisionMade {
 /** What must hold at every step, by what is true in the simulated world, not by what `plan` believes. */
 export class Checks {
   violation: Violation | null = null;
-  readonly counts: Counts = { decisions: 0, moves: 0, stops: 0, commits: 0, takeovers: 0, unfenced: 0, swept: 0, adopted: 0, renamed: 0, handedBack: 0 };
+  readonly counts: Counts = { decisions: 0, moves: 0, stops: 0, commits: 0, takeovers: 0, unfenced: 0, swept: 0, adopted: 0, renamed: 0, handedBack: 0, poweredOff: 0 };
   /** When a decision or a commit was last written. */
   lastWriteAt = 0;
   /** All that was decided: when, by whom, what. */

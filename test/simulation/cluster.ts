@@ -26,6 +26,8 @@ export interface PodObject {
   readonly node: string;
   readonly spec: string;
   terminating: boolean;
+  /** No node takes it: the one that it is meant for is tainted. */
+  pending?: boolean;
   /** When it was told to end. */
   deletedAt?: number;
 }
@@ -38,7 +40,7 @@ export interface Watcher {
   list(): void;
   setChanged(name: string, set: SetObject | null): void;
   podChanged(uid: number, pod: PodObject | null): void;
-  nodeChanged(node: string, ready: Ready): void;
+  nodeChanged(node: string, ready: Ready, outOfService: boolean): void;
 }
 
 /** The scaled-down `node-monitor-grace-period`, and how often the node controller looks. */
@@ -50,6 +52,8 @@ interface NodeState {
   renewedAt: number;
   /** What the kubelet itself says while it can. */
   says: 'true' | 'false';
+  /** Tainted `node.kubernetes.io/out-of-service`, NoExecute. */
+  outOfService: boolean;
 }
 
 /** API server, controllers and the GitOps tool: slow, in order, and only while the API server is up. */
@@ -75,7 +79,7 @@ export class Cluster {
     this.#network = network;
     this.#remote = remote;
     this.#paceMs = script.gitopsMs;
-    for (const { name } of script.nodes) this.nodes.set(name, { ready: 'true', renewedAt: 0, says: 'true' });
+    for (const { name } of script.nodes) this.nodes.set(name, { ready: 'true', renewedAt: 0, says: 'true', outOfService: false });
   }
 
   start(): void {
@@ -115,8 +119,31 @@ export class Cluster {
     return true;
   }
 
-  #create(pod: Omit<PodObject, 'uid' | 'terminating'>): void {
-    const created: PodObject = { uid: this.#nextUid++, ...pod, terminating: false };
+  /** What does not tolerate the taint is deleted, what was to start there waits; and what waits starts when it is gone. */
+  setOutOfService(name: string, outOfService: boolean): void {
+    const state = this.nodes.get(name)!;
+    if (state.outOfService === outOfService) return;
+    state.outOfService = outOfService;
+    for (const watcher of this.watchers) watcher.nodeChanged(name, state.ready, outOfService);
+    for (const pod of [...this.pods.values()].filter(({ node }) => node === name)) {
+      if (outOfService) this.#kernel.after(this.#kernel.random.between(50, 1_500), () => { if (this.pods.has(pod.uid)) this.#end(pod); });
+      else if (pod.pending === true) this.#bind(pod);
+    }
+  }
+
+  #bind(pod: PodObject): void {
+    pod.pending = false;
+    for (const watcher of this.watchers) watcher.podChanged(pod.uid, pod);
+    this.#tellKubelet(pod.node);
+  }
+
+  /** Of a node that is out of service and not Ready, what was told to end is gone: no kubelet is asked. */
+  #collect(name: string): void {
+    for (const { uid, node, terminating } of [...this.pods.values()]) if (node === name && terminating) this.remove(uid);
+  }
+
+  #create(pod: Omit<PodObject, 'uid' | 'terminating' | 'pending'>): void {
+    const created: PodObject = { uid: this.#nextUid++, ...pod, terminating: false, pending: this.nodes.get(pod.node)?.outOfService === true };
     this.pods.set(created.uid, created);
     for (const watcher of this.watchers) watcher.podChanged(created.uid, created);
     this.#tellKubelet(pod.node);
@@ -124,6 +151,7 @@ export class Cluster {
 
   #end(pod: PodObject): void {
     if (pod.terminating) return;
+    if (pod.pending === true) { this.remove(pod.uid); return; }
     pod.terminating = true;
     pod.deletedAt = this.#kernel.now;
     for (const watcher of this.watchers) watcher.podChanged(pod.uid, pod);
@@ -140,6 +168,7 @@ export class Cluster {
       } else if (this.#kernel.now - state.renewedAt > nodeGraceMs) {
         this.#setReady(name, 'unknown');
       }
+      if (state.outOfService && state.ready !== 'true') this.#collect(name);
     }
   }
 
@@ -147,7 +176,7 @@ export class Cluster {
     const state = this.nodes.get(name)!;
     if (state.ready === ready) return;
     state.ready = ready;
-    for (const watcher of this.watchers) watcher.nodeChanged(name, ready);
+    for (const watcher of this.watchers) watcher.nodeChanged(name, ready, state.outOfService);
   }
 
   /** One sync at a time: what is under way ends before a newer commit is looked at. */

@@ -11,6 +11,7 @@ const caughtBy: Readonly<Record<(typeof cutoverMutations)[number], { readonly se
   'leftovers-forced': { seed: 10, codes: ['two-writers'] },
   'taken-before-gone': { seed: 6, codes: ['two-writers'] },
   'stopped-without-proof': { seed: 115, codes: ['two-writers'] },
+  'power-off-proves-at-once': { seed: 449, codes: ['two-writers'] },
 };
 
 const mostSeeds = 400;

@@ -2,10 +2,14 @@ import type { World } from './world.ts';
 
 const lookEveryMs = 3_000;
 
+export function handOver({ database: { rows, clock } }: World, subject: string, towards: 'ours' | 'theirs'): void {
+  rows.handovers.set(subject, towards);
+  rows.handedAt.set(subject, clock);
+}
+
 /** A person hands a processor back, waits until nothing of ours runs, as `dory adopt` says it, and has the other system start it. */
 export function handBack(world: World, processor: string): void {
-  const { rows } = world.database;
-  rows.handovers.set(processor, 'theirs');
+  handOver(world, processor, 'theirs');
   const look = (): void => {
     world.kernel.after(lookEveryMs, () => {
       if (world.database.rows.handovers.get(processor) !== 'theirs') return;
@@ -46,7 +50,7 @@ export function scheduleTakeOver(world: World): void {
   world.kernel.at(world.script.calmAt, () => {
     const { rows } = world.database;
     rows.handovers.clear();
-    rows.handovers.set('fleet', 'ours');
+    handOver(world, 'fleet', 'ours');
     world.wakeAll();
   });
 }

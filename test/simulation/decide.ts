@@ -83,6 +83,8 @@ function lookOnceMore(rows: Rows, { snapshot, plan }: { snapshot: Snapshot; plan
     const agent = agents.get(processorId);
     const now = rows.beats.get(processorId);
     const proof = evidence['fence'];
+    const confirmed = rows.confirmations.get(processorId)?.epoch === before.epoch || (node !== null && rows.powerOffs.has(node));
+    if (proof === 'fence-confirmed' && !confirmed) throw new Refused('conflict');
     if (now?.epoch !== before.epoch || proof === 'fence-confirmed' || proof === 'fence-pods-gone') continue;
     if (now.leaseUntil !== null && now.leaseUntil > (agent?.leaseUntil ?? 0)) throw new Refused('conflict');
     if (now.lastBeatAt > (agent?.lastBeatAt ?? 0) && proof !== 'fence-acknowledged') throw new Refused('conflict');

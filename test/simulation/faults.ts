@@ -1,6 +1,7 @@
 import { instant } from '../../src/model/time.ts';
 import type { Process } from './process.ts';
-import { handBack } from './cutover.ts';
+import { handBack, handOver } from './cutover.ts';
+import { sayPowerOff } from './power-off.ts';
 import type { Edit, Fault } from './script.ts';
 import type { World } from './world.ts';
 
@@ -32,6 +33,7 @@ function ailing({ script }: World, fault: Fault): readonly string[] {
     case 'node-absent': case 'node-crash': return [fault.node, `dead:${fault.node}`];
     case 'node-not-ready': case 'kubelet-down': case 'lock': return [fault.node];
     case 'loss': case 'api-down': case 'agent-pause': case 'agent-mute': case 'image-missing': case 'agent-crash': case 'pause': return everyNode;
+    case 'power-off-said': return [];
     case 'git-down': return [...everyNode, 'git'];
     case 'gitops-down': case 'release': case 'rehome': case 'rename': case 'take-over': case 'hand-back': case 'remove': case 'add': case 'decommission': return everyNode;
     case 'instance-crash': case 'instance-stop': case 'instance-pause': case 'crash-at-step': case 'database-clock': case 'database-down': case 'database-stall': return ['service'];
@@ -91,6 +93,9 @@ function happen(world: World, fault: Fault): () => void {
     }
     case 'agent-pause': return each(world, fault.processor, (process) => process.pause(), (process) => process.resume());
     case 'agent-mute': return each(world, fault.processor, (process) => { process.mute = true; }, (process) => { process.mute = false; });
+    case 'power-off-said':
+      sayPowerOff(world, fault.node, fault.afterMs);
+      return nothing;
     case 'agent-crash': return each(world, fault.processor, (process) => process.crash(), nothing);
     case 'image-missing': return nested(world, `image/${fault.processor}`, () => { imagesMissing.add(fault.processor); }, () => { imagesMissing.delete(fault.processor); });
     case 'release': case 'remove': case 'add': case 'rehome': case 'rename': case 'take-over': case 'hand-back': case 'decommission': case 'lock': case 'pause':
@@ -162,7 +167,7 @@ function edit(world: World, fault: Edit): void {
       if (row !== undefined) row.slug = slug;
       break;
     }
-    case 'take-over': rows.handovers.set(fault.processor, 'ours'); break;
+    case 'take-over': handOver(world, fault.processor, 'ours'); break;
     case 'hand-back': handBack(world, fault.processor); break;
     case 'decommission': rows.decommissioned.add(fault.node); break;
     case 'lock': {

@@ -3,7 +3,7 @@ import { millis, seconds } from '../../src/model/time.ts';
 import { testPolicy } from '../support/policy.ts';
 import { Random } from './random.ts';
 import { generateFaults, trouble } from './generate-faults.ts';
-import type { AgentKind, Choice, Edit, NodeScript, ProcessorScript, Script } from './script.ts';
+import type { AgentKind, Choice, Edit, Fault, NodeScript, ProcessorScript, Script } from './script.ts';
 
 /** For all faults to be repaired, and for nothing to happen at the end. */
 const quiet = 14 * 60_000;
@@ -75,7 +75,16 @@ function withCutover(script: Script): Script {
     ...times(3, (processor, at) => [{ kind: 'hand-back', processor, at }, { kind: 'take-over', processor, at: at + random.between(1_000, 90_000) }]),
     ...times(2, (processor, at) => [{ kind: 'remove', processor, at }, { kind: 'rename', processor, at: at + 500 }, { kind: 'add', processor, at: at + random.between(1_000, 40_000) }]),
   ];
-  return { ...script, watched: true, cutover: { bare }, faults: [...script.faults, ...more].sort((a, b) => a.at - b.at) };
+  const dark = Array.from({ length: random.between(0, 3) }, () => withoutPower(random, random.pick(script.nodes).name)).flat();
+  return { ...script, watched: true, cutover: { bare }, faults: [...script.faults, ...more, ...dark].sort((a, b) => a.at - b.at) };
+}
+
+/** A node loses its power, and a person says so: soon, or just when it is on again. */
+function withoutPower(random: Random, node: string): readonly Fault[] {
+  const at = random.between(20_000, trouble - 180_000);
+  const until = at + random.between(40_000, 150_000);
+  const said = random.chance(0.5) ? random.between(at, until) : until - random.between(50, 8_000);
+  return [{ kind: 'node-crash', node, at, until }, { kind: 'power-off-said', node, at: said, afterMs: random.between(100, 6_000) }];
 }
 
 function generateNodes(random: Random): NodeScript[] {

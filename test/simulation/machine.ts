@@ -83,7 +83,7 @@ export class Machine {
       else this.#context.cluster.remove(pod.uid);
       return;
     }
-    if (process !== undefined || this.#buried.has(pod.uid) || this.#context.imageMissing(pod.processor)) return;
+    if (process !== undefined || pod.pending === true || this.#buried.has(pod.uid) || this.#context.imageMissing(pod.processor)) return;
     const { kernel } = this.#context;
     const created = this.#processOf(pod);
     this.processes.set(pod.uid, created);

@@ -30,7 +30,7 @@ export const mutations = [
 ] as const;
 
 /** Those that a world with a cutover shows. */
-export const cutoverMutations = ['foreign-ignored', 'renamed-ignored', 'leftovers-forced', 'taken-before-gone', 'stopped-without-proof'] as const;
+export const cutoverMutations = ['foreign-ignored', 'renamed-ignored', 'leftovers-forced', 'taken-before-gone', 'stopped-without-proof', 'power-off-proves-at-once'] as const;
 
-/** The last one takes so much bad luck that only a story of its own shows it: `scenarios/`. */
-export type Mutation = (typeof mutations)[number] | (typeof cutoverMutations)[number] | 'scaled-by-any-revision';
+/** The last ones take so much bad luck that only stories of their own show them: `scenarios/`. */
+export type Mutation = (typeof mutations)[number] | (typeof cutoverMutations)[number] | 'scaled-by-any-revision' | 'power-off-ends-at-once';

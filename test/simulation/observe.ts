@@ -69,7 +69,8 @@ function nodeSignals({ script, rows, at, view, mutation }: Observation, name: st
   };
 }
 
-function agentSignals({ script, rows, at, view, mutation }: Observation, placement: Snapshot['placements'][number]): AgentSignals {
+function agentSignals(look: Observation, placement: Snapshot['placements'][number]): AgentSignals {
+  const { script, rows, at, view, mutation } = look;
   const { processorId, epoch, revision } = placement;
   const beat = rows.beats.get(processorId);
   const own = beat?.epoch === epoch ? beat : null;
@@ -82,9 +83,16 @@ function agentSignals({ script, rows, at, view, mutation }: Observation, placeme
     publishedAt: rows.revisions.find(({ id }) => id === revision)?.committedAt ?? null,
     acknowledgedAt: mutation === 'old-acknowledgement-counts' && own !== null && rows.revisions.some(({ changes }) => changes.some((c) => c.kind === 'resume' && c.processorId === processorId))
       ? at : (own?.acknowledgedAt ?? null),
-    confirmed: confirmed?.epoch === epoch ? { at: confirmed.at, by: 'ada' } : null,
+    confirmed: confirmed?.epoch === epoch ? { at: confirmed.at, by: 'ada' } : withoutPower(look, placement) ? { at, by: 'ada' } : null,
     pods: view === null ? unknown('not-configured') : view.podsOf(placement, script.policy, at, mutation),
   };
+}
+
+/** As `src/observe/power-offs.ts`: a person said that its node has no power, and nothing can start it there any more. */
+function withoutPower({ script, rows, view, mutation }: Observation, placement: Snapshot['placements'][number]): boolean {
+  const { target } = placement;
+  if (target.kind !== 'edge' || !rows.powerOffs.has(target.nodeId)) return false;
+  return mutation === 'power-off-proves-at-once' || view?.sealed(placement, script.policy) === true;
 }
 
 /** As the statement of `src/observe/controls.ts` counts. */
@@ -96,10 +104,11 @@ function spentOf(rows: Rows, at: Instant, window: number): number {
   return spent;
 }
 
-function handoversOf({ handovers }: Rows): Handovers {
+function handoversOf({ handovers, handedAt }: Rows): Handovers {
   const fleet = handovers.get('fleet');
-  const single = [...handovers].filter(([subject]) => subject !== 'fleet').map(([subject, towards]) => [subject as ProcessorId, { towards, by: 'ada' }] as const);
-  return { fleet: fleet === undefined ? null : { towards: fleet, by: 'ada' }, processors: new Map(single) };
+  const atOf = (subject: string): Instant => handedAt.get(subject) ?? instant(0);
+  const single = [...handovers].filter(([subject]) => subject !== 'fleet').map(([subject, towards]) => [subject as ProcessorId, { towards, by: 'ada', at: atOf(subject) }] as const);
+  return { fleet: fleet === undefined ? null : { towards: fleet, by: 'ada', at: atOf('fleet') }, processors: new Map(single) };
 }
 
 /** As `src/observe/renamed.ts`: what was started last had another name. */

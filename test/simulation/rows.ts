@@ -26,6 +26,8 @@ export interface Rows {
   readonly verdicts: Map<string, RecordedVerdict>;
   readonly beats: Map<string, BeatRow>;
   readonly confirmations: Map<string, { epoch: Epoch; at: Instant }>;
+  /** `dory.power_offs`: when it was said of a node. */
+  readonly powerOffs: Map<string, Instant>;
   intake: { since: Instant; until: Instant } | null;
   readonly approvals: Map<string, Approval>;
   readonly locks: MaintenanceLock[];
@@ -33,6 +35,8 @@ export interface Rows {
   guard: RecordedGuard | null;
   /** `dory.handovers`: by processor, or `fleet`. */
   readonly handovers: Map<string, 'ours' | 'theirs'>;
+  /** When each of them was said. */
+  readonly handedAt: Map<string, Instant>;
   /** `dory.adoptions`, by the pod's uid: those that have not ended. */
   readonly adoptions: Map<number, { readonly processor: string; gone: boolean }>;
   readonly holds: Map<string, { reason: string; needsPerson: boolean; since: Instant }>;
@@ -68,12 +72,14 @@ export function firstRows(script: Script): Rows {
     verdicts: new Map(),
     beats: new Map(),
     confirmations: new Map(),
+    powerOffs: new Map(),
     intake: null,
     approvals: new Map(),
     locks: [],
     pause: { paused: null, resumedAt: null },
     guard: null,
     handovers: new Map(),
+    handedAt: new Map(),
     adoptions: new Map(),
     holds: new Map(),
   };

@@ -64,6 +64,8 @@ export type Fault = ({ readonly at: number } & (
   | { readonly kind: 'node-absent' | 'node-crash' | 'node-not-ready' | 'kubelet-down'; readonly until: number; readonly node: string }
   | { readonly kind: 'agent-pause' | 'agent-mute' | 'image-missing'; readonly until: number; readonly processor: string }
   | { readonly kind: 'agent-crash'; readonly processor: string }
+  /** A person looks, and if the node has no power says so, so much later: it may be on again by then. */
+  | { readonly kind: 'power-off-said'; readonly node: string; readonly afterMs: number }
 )) | Edit;
 
 /** What people do to the operator's tables, and tell Dory. */

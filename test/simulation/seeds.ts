@@ -25,8 +25,8 @@ export function describeSeeds(first: number, last: number, of: Pick<Choice, 'cut
 
     it('takes steps enough, and things happen in them', () => {
       expect(totals.steps).toBeGreaterThan(500_000);
-      const { decisions = 0, moves = 0, stops = 0, commits = 0, takeovers = 0, swept = 0, adopted = 0, renamed = 0, handedBack = 0 } = counts;
-      const expected = [decisions, moves, stops, commits, takeovers, ...(of.cutover === true ? [swept, adopted, renamed, handedBack] : [])];
+      const { decisions = 0, moves = 0, stops = 0, commits = 0, takeovers = 0, swept = 0, adopted = 0, renamed = 0, handedBack = 0, poweredOff = 0 } = counts;
+      const expected = [decisions, moves, stops, commits, takeovers, ...(of.cutover === true ? [swept, adopted, renamed, handedBack, poweredOff] : [])];
       expect(Math.min(...expected)).toBeGreaterThan(50);
     });
   });

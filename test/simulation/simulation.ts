@@ -46,6 +46,7 @@ function checkRest(world: World): void {
   const { database: { rows }, checks, kernel, script, remote } = world;
   const quietFor = kernel.now - checks.lastWriteAt;
   if (quietFor < restMs) checks.fail('rest', `no rest: something was decided or committed ${String(quietFor / 1000)} s before the end`);
+  for (const [node, { outOfService }] of world.cluster.nodes) if (outOfService || rows.powerOffs.has(node)) checks.fail('rest', `${node} has power, and is still kept out of service`);
   if (rows.revisions.some(({ committedAt }) => committedAt === null)) checks.fail('rest', 'a revision never reached Git');
   if (rows.revision > 0 && remote.head?.revision !== rows.revision) checks.fail('rest', `Git ends at revision ${String(remote.head?.revision)}, the database at ${String(rows.revision)}`);
   for (const { id, home } of fleetOf(script, rows).processors) {

@@ -20,9 +20,12 @@ interface Context {
 
 interface SeenNode {
   ready: Ready;
+  outOfService: boolean;
   /** When this process first saw it so, in true time. */
   since: number;
 }
+
+const outOfServiceTaint = 'node.kubernetes.io/out-of-service=nodeshutdown';
 
 /** What one instance sees of the cluster: lists, then watches; a stream that broke says nothing until it lists again. */
 export class View implements Watcher {
@@ -61,7 +64,7 @@ export class View implements Watcher {
     kernel.timer(5_000, () => stream !== this.#stream || this.#synced, again);
     this.#deliver(() => {
       const gone = new Set(this.#nodes.keys());
-      for (const [name, { ready }] of cluster.nodes) { this.#see(name, ready); gone.delete(name); }
+      for (const [name, { ready, outOfService }] of cluster.nodes) { this.#see(name, ready, outOfService); gone.delete(name); }
       for (const name of gone) this.#nodes.delete(name);
       this.#sets.clear();
       this.#pods.clear();
@@ -86,9 +89,9 @@ export class View implements Watcher {
     this.#deliver(() => { if (seen === null) this.#pods.delete(uid); else this.#pods.set(uid, seen); });
   }
 
-  nodeChanged(node: string, ready: Ready): void {
+  nodeChanged(node: string, ready: Ready, outOfService: boolean): void {
     this.#deliver(() => {
-      this.#see(node, ready);
+      this.#see(node, ready, outOfService);
       this.#context.onReady();
     });
   }
@@ -100,7 +103,7 @@ export class View implements Watcher {
     if (seen === undefined) return unknown('not-in-cluster');
     const at = instant(clock - (this.#now - (mutation === 'watch-age-ignored' ? this.#now : this.#aliveAt)));
     const since = instant(clock - (this.#now - seen.since));
-    return known({ ready: seen.ready, since, taints: [], leaseAgeMs: null, architecture: null, gpu: null, site: null }, at);
+    return known({ ready: seen.ready, since, taints: seen.outOfService ? [outOfServiceTaint] : [], leaseAgeMs: null, architecture: null, gpu: null, site: null }, at);
   }
 
   /** The freshest word on a node, for the last look before a decision. */
@@ -116,6 +119,20 @@ export class View implements Watcher {
       && set.replicas === 0 && set.observed && (set.revision === revision || mutation === 'scaled-by-any-revision'));
     const at = instant(clock - (this.#now - this.#aliveAt));
     return known(mutation === 'pods-said-gone' || (scaledDown && !left) ? 'gone' : 'present', at);
+  }
+
+  /** As `src/observe/cluster-pods.ts`: whatever the node does when it is on again, no pod of this epoch or a lower one starts there. */
+  sealed({ processorId, epoch, target }: Placement, policy: Policy): boolean {
+    if (target.kind !== 'edge' || !this.#fresh(policy, null)) return false;
+    const left = [...this.#pods.values()].filter((pod) => pod.processor === processorId && pod.epoch <= epoch);
+    return this.#nodes.get(target.nodeId)?.outOfService === true && left.every(({ terminating, pending }) => terminating || pending === true);
+  }
+
+  /** Whether a set or a pod of a lower epoch may still start one; null while it is not known. */
+  startsOld(processor: string, epoch: number, policy: Policy): boolean | null {
+    if (!this.#fresh(policy, null)) return null;
+    return [...this.#sets.values()].some((set) => set.processor === processor && set.epoch < epoch && set.replicas === 1)
+      || [...this.#pods.values()].some((pod) => pod.processor === processor && pod.epoch < epoch && !pod.terminating);
   }
 
   /** Processors with a pod that bears no epoch. */
@@ -136,9 +153,9 @@ export class View implements Watcher {
     return mutation === 'watch-age-ignored' || (this.#synced && this.#now - this.#aliveAt <= policy.intakeFresh);
   }
 
-  #see(node: string, ready: Ready): void {
+  #see(node: string, ready: Ready, outOfService: boolean): void {
     const seen = this.#nodes.get(node);
-    if (seen?.ready !== ready) this.#nodes.set(node, { ready, since: this.#now });
+    this.#nodes.set(node, { ready, outOfService, since: seen?.ready === ready ? seen.since : this.#now });
   }
 
   #deliver(act: () => void): void {

@@ -4,6 +4,7 @@ import { tendPowerOffs } from '../../../src/apply/power-off.ts';
 import { runningPredecessor } from '../../../src/apply/predecessor.ts';
 import { sweep, type Swept } from '../../../src/apply/sweep.ts';
 import { operatorContext } from '../../../src/cli/operator-context.ts';
+import type { LiveProcessor } from '../../../src/model/rollout.ts';
 import { seconds } from '../../../src/model/time.ts';
 import { adopt, adoptBack, adoptStart, type AdoptReport } from '../../../src/operator/adopt.ts';
 import { runOperation } from '../../../src/operator/operation.ts';
@@ -107,7 +108,13 @@ describe('what moves left behind', () => {
 });
 
 describe('a node that a person says has no power', () => {
-  const tend = (): Promise<void> => tendPowerOffs({ ...cluster.calls, pool: fleet.pool, assertLeading: () => Promise.resolve(), condition: watched });
+  let shown: LiveProcessor | null;
+  /** Their last beats are from before the word. */
+  beforeEach(async () => {
+    shown = null;
+    await fleet.age(1_000, 'edge-1', 'edge-2');
+  });
+  const tend = (): Promise<void> => tendPowerOffs({ ...cluster.calls, pool: fleet.pool, assertLeading: () => Promise.resolve(), condition: watched, live: () => shown });
   const watched = (name: string) => {
     const node = cluster.nodes.get(name);
     return node === undefined ? null : { ready: ({ True: 'true', False: 'false', Unknown: 'unknown' } as const)[node.ready], taints: node.taints.map(({ key, value = '' }) => `${key}=${value}`) };
@@ -160,6 +167,31 @@ describe('a node that a person says has no power', () => {
     cluster.refuses = 'nodes/edge-1';
     await expect(tend()).rejects.toMatchObject({ code: 'kubernetes-unreachable' });
     expect(cluster.writes).toEqual([`PATCH edge-2 ${taint}`]);
+  });
+
+  test('stays out of service until what left it is wanted there by nothing any more', async () => {
+    await fleet.once();
+    await fleet.age(90_000, 'edge-1');
+    await fleet.beat('edge-2');
+    await say('edge-1');
+    expect((await fleet.once()).planned.changes.map(({ kind }) => kind)).toEqual(['move', 'move']);
+    const node = { ready: 'Unknown' as 'Unknown' | 'True', taints: [] };
+    cluster.nodes.set('edge-1', node);
+    await tend();
+    node.ready = 'True';
+    const member = { processorId: id('c1'), namespace: 'default', name: 'camera', uid: uid(1), since: seconds(0), terminating: false };
+    const set = (epoch: number, wanted: number) => ({ ...member, epoch, wanted, revision: 1, stopped: wanted === 0, short: false, template: null });
+    const pod = (epoch: number, on: string | null, terminating = false) => ({ ...member, epoch, terminating, node: on, nodeIp: null, ready: false, template: null, restarts: 0, trouble: null, cpu: 0, memory: 0 });
+    const shows = (sets: LiveProcessor['sets'], pods: LiveProcessor['pods'] = []): LiveProcessor => ({ sets, pods, podlessSince: null, refusal: null });
+    // It is not known; its StatefulSet is there; its pod waits for the node, or is on it.
+    for (const seen of [null, shows([set(1, 1), set(2, 1)]), shows([], [pod(1, null)]), shows([], [pod(1, 'edge-1')])]) {
+      shown = seen;
+      await tend();
+      expect([cluster.writes, await said()]).toEqual([[`PATCH edge-1 ${taint}`], 1]);
+    }
+    shown = shows([set(1, 0), set(2, 1)], [pod(1, 'edge-1', true), pod(1, 'edge-2'), pod(2, 'pool-1'), pod(0, 'edge-1')]);
+    await tend();
+    expect([cluster.writes.slice(1), await said()]).toEqual([['PATCH edge-1 '], 0]);
   });
 
   test('can be said again when it was back meanwhile; not while its kubelet says anything', async () => {
@@ -262,6 +294,7 @@ describe('what the system before this one left', () => {
     await fleet.pool.query(`insert into dory.power_offs (node_id, node_name, confirmed_by, reason) select id, name, 'ada', 'the fuse' from edge_nodes where name = 'edge-1'`);
     await fleet.beat('edge-1');
     expect(await step()).toMatchObject({ open: 0 });
+    await fleet.age(1_000, 'edge-1');
     await fleet.pool.query('update dory.power_offs set confirmed_at = clock_timestamp()');
     expect(await step()).toMatchObject({ open: 1 });
     expect(cluster.writes).toEqual(['DELETE camera-c1 grace 0']);

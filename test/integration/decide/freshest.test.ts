@@ -79,7 +79,24 @@ describe('a fence', () => {
   it('that a person vouched for stands', async () => {
     const { snapshot, planned } = await aboutToMove();
     await sql('insert into dory.beats (processor_id, epoch, last_beat_at) values ($1, 1, clock_timestamp())', cam1);
+    await sql("insert into dory.stop_confirmations (processor_id, epoch, confirmed_by) values ($1, 1, 'ann'), ($2, 1, 'ann')", cam1, cam2);
     await look(snapshot, withFence(planned, 'fence-confirmed'));
+    await sql('update dory.stop_confirmations set epoch = 2 where processor_id = $1', cam2);
+    await expect(look(snapshot, withFence(planned, 'fence-confirmed'))).rejects.toMatchObject(conflict);
+  });
+
+  it('that rests on the word that a node has no power falls when that word is over, by a beat or by whoever ends it', async () => {
+    const { snapshot, planned } = await aboutToMove();
+    // Of a node that is not lost, no other look is taken at its beats.
+    const left = { ...withFence(planned, 'fence-confirmed'), verdicts: [] };
+    await sql("insert into dory.power_offs (node_id, node_name, confirmed_by, reason) values ($1, 'edge-1', 'ann', 'the fuse')", edge1);
+    await look(snapshot, left);
+    await sql('update edge_nodes set last_heartbeat_at = clock_timestamp() where id = $1', edge1);
+    await expect(look(snapshot, left)).rejects.toMatchObject(conflict);
+    await sql("update edge_nodes set last_heartbeat_at = now() - interval '1 hour' where id = $1", edge1);
+    await look(snapshot, left);
+    await sql('update dory.power_offs set node_id = $1', edge2);
+    await expect(look(snapshot, left)).rejects.toMatchObject(conflict);
   });
 });
 

@@ -209,6 +209,27 @@ test('a stop has the signals of its own epoch only', async () => {
   expect(agents.find(({ processorId }) => processorId === p2)).toEqual({ processorId: p2, epoch: 2, lastBeatAt: null, leaseUntil: null, publishedAt: day(1), acknowledgedAt: null, confirmed: null, pods: { known: false, because: 'not-configured' } });
 });
 
+test('the word that a node has no power proves the end of what is there, until it beats', async () => {
+  await seedFleetFile(database.pool, small);
+  await placeAtHome();
+  await sql("update dory.placements set phase = 'stopping'");
+  await sql('update dory.state set version = version + 1');
+  await sql("insert into dory.power_offs (node_id, node_name, confirmed_by, reason, confirmed_at) values ($1, 'edge-1', 'ann', 'the fuse', '2026-01-04Z')", edge1);
+  const confirmed = async (): Promise<unknown> => {
+    const { agents, at } = await observer.observe();
+    return agents.map(({ processorId, confirmed: said }) => [processorId === p1 ? 'p1' : 'p2', said === null ? null : [said.by, said.at === at]]).sort();
+  };
+  expect(await confirmed()).toEqual([['p1', ['ann', true]], ['p2', null]]);
+  await sql("update edge_nodes set last_heartbeat_at = '2026-01-03Z' where id = $1", edge1);
+  expect(await confirmed()).toEqual([['p1', ['ann', true]], ['p2', null]]);
+  await sql("insert into dory.stop_confirmations (processor_id, epoch, confirmed_by, confirmed_at) values ($1, 1, 'bob', '2026-01-04Z')", p1);
+  expect(await confirmed()).toEqual([['p1', ['bob', false]], ['p2', null]]);
+  await sql('delete from dory.stop_confirmations');
+  await sql("update edge_nodes set last_heartbeat_at = '2026-01-05Z' where id = $1", edge1);
+  expect(await confirmed()).toEqual([['p1', null], ['p2', null]]);
+  await sql('delete from dory.power_offs');
+});
+
 test('what was removed is known by its last placement once it is desired again', async () => {
   await seedFleetFile(database.pool, small);
   await sql(

@@ -135,6 +135,29 @@ it('a stop that was taken back and given again is not proved by what the first o
   expect(inhabit(stuckSync, 'scaled-by-any-revision').checks.violation?.code).toBe('two-writers');
 });
 
+/** Without power, as a person says; on again while the GitOps tool stands still, so that what left it is wanted there for some time. */
+const darkNode = stage([
+  { kind: 'node-crash', node: 'n1', at: 2 * minute, until: 4 * minute },
+  { kind: 'power-off-said', node: 'n1', at: 3 * minute, afterMs: 200 },
+  { kind: 'gitops-down', at: 3 * minute, until: 255 * second },
+], {
+  cutover: { bare: [] }, policy: { ...stage([]).policy, processors: { ...stage([]).policy.processors, unfenced: 'hold' } },
+  processors: ['p10', 'p11', 'p12', 'p13', 'p14', 'p15'].map((name) => ({ name, home: 'n1', agent: 'deaf', shutdownTimeoutSec: 60 })),
+});
+
+it('a node that was said to have no power stays out of service until nothing that left it is wanted there', () => {
+  const seen: { readonly outOfService: boolean; readonly moved: boolean }[] = [];
+  const world = play(darkNode, ({ kernel, cluster, database }) => {
+    for (const at of [200 * second, 250 * second, 8 * minute]) {
+      kernel.at(at, () => { seen.push({ outOfService: cluster.nodes.get('n1')!.outOfService, moved: (database.rows.placements.get('p10')?.epoch ?? 0) > 1 }); });
+    }
+  });
+  expect(seen).toEqual([{ outOfService: true, moved: true }, { outOfService: true, moved: true }, { outOfService: false, moved: true }]);
+  const moves = world.checks.decided.flatMap(({ changes }) => changes).filter(({ kind, before }) => kind === 'move' && before?.epoch === 1);
+  expect(moves.map(({ evidence }) => evidence['fence'])).toEqual(Array.from({ length: 6 }, () => 'fence-confirmed'));
+  expect(inhabit(darkNode, 'power-off-ends-at-once').checks.violation?.code).toBe('two-writers');
+});
+
 /** What `dory repair epochs` does: what Git shows is what runs. */
 function repairEpochs(rows: Rows, head: NonNullable<World['head']>): void {
   rows.placements.clear();

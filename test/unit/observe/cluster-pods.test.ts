@@ -52,6 +52,23 @@ test('of a pod little is kept', () => {
   });
 });
 
+test('nothing starts any more what was told to end, or is on no node', () => {
+  const of = (uid: string, epoch: number, more: object = {}, nodeName: string | null = 'edge-1'): LivePod =>
+    pod({}, { metadata: { uid, labels: { 'processor-id': 'p1', 'dory.io/epoch': String(epoch) }, ...more }, spec: nodeName === null ? {} : { nodeName } });
+  const sealed = (...pods: readonly LivePod[]): boolean => {
+    const members = createMembers();
+    for (const each of pods) members.onPod(null, each, millis(1));
+    return members.sealed({ processorId: 'p1' as never, epoch: 2 as never });
+  };
+  const ending = { deletionTimestamp: '2026-01-01T00:00:00Z' };
+  expect(sealed()).toBe(true);
+  expect(sealed(of('u1', 2))).toBe(false);
+  expect(sealed(of('u1', 1))).toBe(false);
+  expect(sealed(of('u1', 3))).toBe(true);
+  expect(sealed(of('u1', 2, ending), of('u2', 1, {}, null))).toBe(true);
+  expect(sealed(of('u1', 2, ending), of('u2', 1))).toBe(false);
+});
+
 test('since when a pod is ready, or not, is counted from when it was seen so', () => {
   const first = pod({ conditions: [ready('False')] }, { at: 10 });
   expect(pod({ conditions: [ready('False')], hostIP: '10.0.0.1' }, { before: first, at: 20 }).since).toBe(10);
