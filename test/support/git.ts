@@ -52,7 +52,7 @@ export async function gitWorld(): Promise<GitWorld> {
   let people = 0;
   const settings = (changes: Partial<GitSettings> = {}): GitSettings => ({
     url: remote, branch: 'main', author: dory, committer: dory, dataDir: join(folder, 'data'), cluster: 'alpha', owner: 'owner-1',
-    auth: { kind: 'none' }, caFile: null, signingKeyFile: null, path: null, timeouts: { local: seconds(20), network: seconds(20) }, ...changes,
+    auth: { kind: 'none' }, caFile: null, signingKeyFile: null, path: null, timeouts: { local: seconds(120), network: seconds(120) }, ...changes,
   });
   return {
     folder,

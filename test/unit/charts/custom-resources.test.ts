@@ -49,4 +49,4 @@ test('`cdk8s import` writes the committed constructs again, byte for byte', asyn
   } finally {
     await folder.remove();
   }
-}, 20_000);
+});
