@@ -54,8 +54,8 @@ const portAttempts = 5;
 /** What the server said last is kept for the error message. */
 const keptLines = 20;
 
-/** A server whose owner was killed learns it at once; one that is still at work after this has an owner. */
-const takeoverPatience = millis(1_000);
+/** A server whose owner was killed learns it as soon as the machine lets it; one that is still at work after this has an owner. */
+const takeoverPatience = millis(3_000);
 const takeoverPause = millis(50);
 
 /** @throws Failure `embedded-postgres-failed` */
