@@ -29,6 +29,9 @@ export interface Swept {
   readonly first: boolean;
 }
 
+/** A label is what somebody wrote: one that is no id of a row is nobody's, and holds up no other. */
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
 /** A pod and a node are asked for each: enough to clear a large node within a few seconds, and few beside all else. */
 const atOnce = 8;
 
@@ -61,22 +64,27 @@ async function looked(options: SweepOptions, departed: Departed, kubelets: Kubel
 
 interface Departed {
   readonly orphan: Orphan;
-  /** The current placement's, as its last commit has it. */
+  /** The current placement's, as its last commit has it; where its row was removed, the last one's. */
   readonly epoch: number;
   readonly namespace: string;
   /** Its agent has beaten, and echoed this epoch: a beat that names neither epoch nor node may be the leftover's own. */
   readonly beats: boolean;
   readonly committed: boolean;
   readonly fence: string | null;
+  readonly removed: boolean;
 }
 
-/** Those of which the processor is placed under a higher epoch, each with the move that left it: the first change to an epoch above its own. */
+/**
+ * Those of which the processor is placed under a higher epoch, or whose row was removed, each with the move that left it: the first
+ * change to an epoch above its own.
+ */
 async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<readonly Departed[]> {
   const { rows } = await pool.query<Omit<Departed, 'orphan' | 'epoch' | 'namespace'> & { readonly uid: string; readonly epoch: string; readonly namespace: string | null }>(
-    `select o.uid, p.epoch, l.namespace, coalesce(b.last_beat_at >= p.since and b.lease_until is not null, false) as beats,
-            coalesce(m.committed, false) as committed, m.fence
+    `select o.uid, coalesce(p.epoch, e.epoch) as epoch, l.namespace, coalesce(b.last_beat_at >= p.since and b.lease_until is not null, false) as beats,
+            coalesce(case when p.epoch is null then g.committed else m.committed end, false) as committed, m.fence, p.epoch is null as removed
        from jsonb_to_recordset($1::jsonb) as o (uid text, processor_id uuid, epoch bigint)
-       join dory.placements p on p.processor_id = o.processor_id and p.epoch > o.epoch and p.phase = 'active'
+       left join dory.placements p on p.processor_id = o.processor_id
+       left join dory.retired_epochs e on e.processor_id = o.processor_id and e.epoch >= o.epoch
        left join dory.beats b on b.processor_id = p.processor_id and b.epoch = p.epoch
        left join lateral (
          select r.committed_at is not null as committed,
@@ -85,9 +93,17 @@ async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<r
           where c.processor_id = o.processor_id and c.kind in ('move', 'resume') and (c.placement ->> 'epoch')::bigint > o.epoch
           order by c.revision limit 1) m on true
        left join lateral (
+         select r.committed_at is not null as committed
+           from dory.changes c join dory.revisions r on r.id = c.revision
+          where c.processor_id = o.processor_id and c.kind = 'remove'
+          order by c.revision desc limit 1) g on true
+       left join lateral (
          select c.spec ->> 'namespace' as namespace from dory.changes c
-          where c.processor_id = o.processor_id and c.spec is not null order by c.revision desc limit 1) l on true`,
-    [JSON.stringify(orphans.map(({ uid, processorId, epoch }) => ({ uid, processor_id: processorId, epoch })))],
+          where c.processor_id = o.processor_id and c.spec is not null order by c.revision desc limit 1) l on true
+      where case when p.epoch is not null then p.epoch > o.epoch and p.phase = 'active'
+                 -- What is desired again is placed once more, where it was under the same epoch.
+                 else e.epoch is not null and not exists (select from processors d where d.id = o.processor_id and d.status::text not in ('terminated', 'failed')) end`,
+    [JSON.stringify(orphans.filter(({ processorId }) => uuid.test(processorId)).map(({ uid, processorId, epoch }) => ({ uid, processor_id: processorId, epoch })))],
   );
   const byUid = new Map(orphans.map((orphan) => [orphan.uid, orphan]));
   return rows.flatMap(({ uid, epoch, namespace, ...row }) => {

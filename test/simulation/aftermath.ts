@@ -21,6 +21,7 @@ interface Departed {
   readonly beats: boolean;
   readonly committed: boolean;
   readonly fence: string | null;
+  readonly removed: boolean;
 }
 
 /** What a leader sees to beside its cycles, as `src/cli/aftermath.ts`: what moves left behind, and what the system before this one left. */
@@ -73,7 +74,7 @@ export class Aftermath {
       const grace = (script.processors.find(({ name }) => name === processor)?.shutdownTimeoutSec ?? 0) * 1_000;
       const overdue = pod.deletedAt === undefined ? null : millis(kernel.now - pod.deletedAt - grace);
       const found = fateOf({ node: pod.pending === true ? null : pod.node, overdue }, departed, { kubelet: ready === 'unknown' ? 'silent' : 'answers', bound: script.policy.fenceBound });
-      const isFree = found.kind === 'wait' && found.why === 'successor' && (beats || successor);
+      const isFree = found.kind === 'delete' || (found.kind === 'wait' && found.why === 'successor' && (beats || successor));
       if (found.kind !== 'force' && !isFree && mutation !== 'leftovers-forced') return;
       this.#api(() => cluster.delete(uid, found.kind === 'force' || mutation === 'leftovers-forced'), (was) => { if (was) world.checks.counts.swept += 1; });
     });
@@ -137,15 +138,26 @@ function askedOf({ desired, handovers }: Rows): ReadonlySet<string> {
 /** As the statement of `src/apply/sweep.ts` finds it. */
 function departureOf(rows: Rows, { uid, processor, epoch }: PodObject, mutation: Mutation | null): readonly Departed[] {
   const placement = rows.placements.get(processor);
-  const left = placement?.phase === 'active' && placement.epoch > epoch;
-  if (placement === undefined || (!left && mutation !== 'leftovers-forced')) return [];
-  const revision = rows.revisions.find(({ changes }) => changes.some(({ processorId, after }) => processorId === processor && (after?.epoch ?? 0) > epoch));
-  const evidence = revision?.changes.find(({ processorId }) => processorId === processor)?.evidence ?? {};
+  if (placement === undefined) return removedOf(rows, { uid, processor, epoch });
+  if (!(placement.phase === 'active' && placement.epoch > epoch) && mutation !== 'leftovers-forced') return [];
   const beat = rows.beats.get(processor);
   return [{
     uid, processor, epoch: placement.epoch,
     beats: beat?.epoch === placement.epoch && beat.lastBeatAt >= placement.since && beat.leaseUntil !== null,
-    committed: typeof revision?.committedAt === 'number',
-    fence: typeof evidence['fence'] === 'string' ? evidence['fence'] : evidence['unfenced'] === true ? 'unfenced' : null,
+    ...wayOut(rows, processor, epoch), removed: false,
   }];
+}
+
+/** The move that left this epoch. */
+function wayOut(rows: Rows, processor: string, epoch: number): Pick<Departed, 'committed' | 'fence'> {
+  const revision = rows.revisions.find(({ changes }) => changes.some(({ processorId, after }) => processorId === processor && (after?.epoch ?? 0) > epoch));
+  const evidence = revision?.changes.find(({ processorId }) => processorId === processor)?.evidence ?? {};
+  return { committed: typeof revision?.committedAt === 'number', fence: typeof evidence['fence'] === 'string' ? evidence['fence'] : evidence['unfenced'] === true ? 'unfenced' : null };
+}
+
+function removedOf(rows: Rows, { uid, processor, epoch }: Pick<PodObject, 'uid' | 'processor' | 'epoch'>): readonly Departed[] {
+  const last = rows.retired.get(processor);
+  if (last === undefined || last.epoch < epoch || rows.desired.has(processor)) return [];
+  const removal = rows.revisions.findLast(({ changes }) => changes.some(({ processorId, kind }) => processorId === processor && kind === 'remove'));
+  return [{ uid, processor, epoch: last.epoch, beats: false, ...wayOut(rows, processor, epoch), committed: typeof removal?.committedAt === 'number', removed: true }];
 }

@@ -1,14 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { adoptFurther, type AdoptStep } from '../../../src/apply/adopt.ts';
-import { tendPowerOffs } from '../../../src/apply/power-off.ts';
 import { runningPredecessor } from '../../../src/apply/predecessor.ts';
 import { sweep, type Swept } from '../../../src/apply/sweep.ts';
 import { operatorContext } from '../../../src/cli/operator-context.ts';
-import type { LiveProcessor } from '../../../src/model/rollout.ts';
 import { seconds } from '../../../src/model/time.ts';
 import { adopt, adoptBack, adoptStart, type AdoptReport } from '../../../src/operator/adopt.ts';
 import { runOperation } from '../../../src/operator/operation.ts';
-import { nodePowerOffConfirmed } from '../../../src/operator/power-off.ts';
 import { writeBatch } from '../../../src/http/intake-sql.ts';
 import { openSmallFleet, type TestFleet } from '../../support/fleet.ts';
 import { playedCluster, playedNow, put, type PlayedCluster, type PlayedPod } from '../../support/played-cluster.ts';
@@ -98,119 +95,42 @@ describe('what moves left behind', () => {
     expect(await look()).toEqual([]);
   });
 
+  describe('of a row that was removed', () => {
+    beforeEach(async () => {
+      await fleet.pool.query(`update processors set status = 'terminated' where id = any($1)`, [[id('c1'), id('c2')]]);
+      expect((await fleet.once()).planned.changes.map(({ kind }) => kind)).toEqual(['remove', 'remove']);
+    });
+    const second = { labels: { 'managed-by': 'dory-orchestrator', 'processor-id': id('c3'), 'dory.io/epoch': '1' } };
+
+    test('goes at once from a node that answers, asked and not forced; a stranger holds up nothing', async () => {
+      put(cluster, orphan('c3', second), orphan('c4', { labels: { ...second.labels, 'processor-id': 'somebody' } }));
+      expect(await fates()).toEqual(['c1 delete', 'c2 delete']);
+      expect(cluster.writes).toEqual(['DELETE camera-c1-e1-0', 'DELETE camera-c2-e1-0']);
+    });
+
+    test('waits for the commit that removes it', async () => {
+      await fleet.pool.query(`update dory.revisions set committed_at = null where id = (select max(id) from dory.revisions)`);
+      expect(await fates()).toEqual(['c1 wait not-committed', 'c2 wait not-committed']);
+    });
+
+    test('is forced off a silent node only where it had left behind a fence; of its last epoch none is on record', async () => {
+      cluster.nodes.set('edge-1', { ready: 'Unknown', taints: [] });
+      await fleet.pool.query('delete from dory.changes where processor_id = $1 and kind = $2', [id('c2'), 'move']);
+      expect(await fates()).toEqual(['c1 force', 'c2 wait no-fence']);
+    });
+
+    test('stays when it is desired again: it is placed as it was', async () => {
+      await fleet.pool.query(`update processors set status = 'pending' where id = $1`, [id('c1')]);
+      expect(await fates()).toEqual(['c2 delete']);
+    });
+  });
+
   test('is left to a kubelet that answers, and told once when that takes too long', async () => {
     put(cluster, orphan('c1', { deletedAt: playedNow - 30_000 }), orphan('c2', { deletedAt: playedNow - 31_000 }));
     expect(await fates()).toEqual(['c1 wait kubelet', 'c2 overdue']);
     expect((await look()).map(({ first }) => first)).toEqual([false, false]);
     expect(cluster.writes).toEqual([]);
     expect(await events('leftover-%')).toEqual(['leftover-overdue']);
-  });
-});
-
-describe('a node that a person says has no power', () => {
-  let shown: LiveProcessor | null;
-  /** Their last beats are from before the word. */
-  beforeEach(async () => {
-    shown = null;
-    await fleet.age(1_000, 'edge-1', 'edge-2');
-  });
-  const tend = (): Promise<void> => tendPowerOffs({ ...cluster.calls, pool: fleet.pool, assertLeading: () => Promise.resolve(), condition: watched, live: () => shown });
-  const watched = (name: string) => {
-    const node = cluster.nodes.get(name);
-    return node === undefined ? null : { ready: ({ True: 'true', False: 'false', Unknown: 'unknown' } as const)[node.ready], taints: node.taints.map(({ key, value = '' }) => `${key}=${value}`) };
-  };
-  const say = (...names: string[]): Promise<unknown> => fleet.pool.query(`insert into dory.power_offs (node_id, node_name, confirmed_by, reason) select id, name, 'ada', 'the fuse' from edge_nodes where name = any($1)`, [names]);
-  const said = async (): Promise<number | null> => (await fleet.pool.query('select from dory.power_offs')).rowCount;
-  const taint = 'node.kubernetes.io/out-of-service';
-
-  test.each([
-    ['is Ready', 'True'],
-    // What makes it Ready may not tolerate the taint.
-    ['says itself that it is not ready', 'False'],
-  ] as const)('is tainted while it is silent, beside other taints; and no more when its kubelet %s', async (_what, ready) => {
-    const node = { ready: 'Unknown' as 'Unknown' | 'True' | 'False', taints: [{ key: 'edge', effect: 'NoSchedule' }] };
-    cluster.nodes.set('edge-1', node);
-    await say('edge-1');
-    await tend();
-    await tend();
-    expect(cluster.writes).toEqual([`PATCH edge-1 edge,${taint}`]);
-    node.ready = ready;
-    await tend();
-    expect(cluster.writes.slice(1)).toEqual(['PATCH edge-1 edge']);
-    expect(await said()).toBe(0);
-    expect(await events('power-off%')).toEqual(['power-off-ended']);
-  });
-
-  test('is believed to have some when its agents beat, whatever its kubelet does', async () => {
-    cluster.nodes.set('edge-1', { ready: 'Unknown', taints: [] });
-    await say('edge-1', 'edge-2');
-    await tend();
-    await fleet.beat('edge-1');
-    await tend();
-    expect(cluster.writes).toEqual([`PATCH edge-1 ${taint}`, 'PATCH edge-1 ']);
-    expect((await fleet.pool.query<{ node_name: string }>('select node_name from dory.power_offs')).rows).toEqual([]);
-  });
-
-  test('its word ends by a beat also where Kubernetes has no such node', async () => {
-    cluster.nodes.clear();
-    await say('edge-1');
-    await tend();
-    expect(await said()).toBe(1);
-    await fleet.beat('edge-1');
-    await tend();
-    expect(await said()).toBe(0);
-  });
-
-  test('holds up no other when the cluster refuses to take its taint', async () => {
-    for (const name of ['edge-1', 'edge-2']) cluster.nodes.set(name, { ready: 'Unknown', taints: [] });
-    await say('edge-1', 'edge-2');
-    cluster.refuses = 'nodes/edge-1';
-    await expect(tend()).rejects.toMatchObject({ code: 'kubernetes-unreachable' });
-    expect(cluster.writes).toEqual([`PATCH edge-2 ${taint}`]);
-  });
-
-  test('stays out of service until what left it is wanted there by nothing any more', async () => {
-    await fleet.once();
-    await fleet.age(90_000, 'edge-1');
-    await fleet.beat('edge-2');
-    await say('edge-1');
-    expect((await fleet.once()).planned.changes.map(({ kind }) => kind)).toEqual(['move', 'move']);
-    const node = { ready: 'Unknown' as 'Unknown' | 'True', taints: [] };
-    cluster.nodes.set('edge-1', node);
-    await tend();
-    node.ready = 'True';
-    const member = { processorId: id('c1'), namespace: 'default', name: 'camera', uid: uid(1), since: seconds(0), terminating: false };
-    const set = (epoch: number, wanted: number) => ({ ...member, epoch, wanted, revision: 1, stopped: wanted === 0, short: false, template: null });
-    const pod = (epoch: number, on: string | null, terminating = false) => ({ ...member, epoch, terminating, node: on, nodeIp: null, ready: false, template: null, restarts: 0, trouble: null, cpu: 0, memory: 0 });
-    const shows = (sets: LiveProcessor['sets'], pods: LiveProcessor['pods'] = []): LiveProcessor => ({ sets, pods, podlessSince: null, refusal: null });
-    // It is not known; its StatefulSet is there; its pod waits for the node, or is on it.
-    for (const seen of [null, shows([set(1, 1), set(2, 1)]), shows([], [pod(1, null)]), shows([], [pod(1, 'edge-1')])]) {
-      shown = seen;
-      await tend();
-      expect([cluster.writes, await said()]).toEqual([[`PATCH edge-1 ${taint}`], 1]);
-    }
-    shown = shows([set(1, 0), set(2, 1)], [pod(1, 'edge-1', true), pod(1, 'edge-2'), pod(2, 'pool-1'), pod(0, 'edge-1')]);
-    await tend();
-    expect([cluster.writes.slice(1), await said()]).toEqual([['PATCH edge-1 '], 0]);
-  });
-
-  test('can be said again when it was back meanwhile; not while its kubelet says anything', async () => {
-    await fleet.once();
-    const confirm = (ready: 'true' | 'false' | 'unknown' = 'unknown'): Promise<unknown> =>
-      runOperation({ ...operatorContext(fleet.runtime), nodeCondition: () => ({ ready, taints: [], leaseAgeMs: null }) as never }, nodePowerOffConfirmed, { node: 'edge-1', reason: 'the fuse is out' }, { name: 'ada' });
-    const lose = async (): Promise<void> => {
-      await fleet.age(90_000, 'edge-1');
-      await fleet.beat('edge-2');
-      await fleet.once();
-    };
-    await lose();
-    await expect(confirm('false')).rejects.toMatchObject({ code: 'conflict' });
-    await expect(confirm('true')).rejects.toMatchObject({ code: 'conflict' });
-    expect(await confirm()).toMatchObject({ changed: true });
-    expect(await confirm()).toMatchObject({ changed: false });
-    await fleet.pool.query(`update dory.power_offs set confirmed_at = confirmed_at - interval '1 hour'`);
-    expect(await confirm()).toMatchObject({ changed: true });
-    expect(await events('power-off%')).toEqual(['power-off-confirmed', 'power-off-confirmed']);
   });
 });
 

@@ -6,9 +6,9 @@ type Given = Partial<Departure & Surroundings> & { readonly node?: string | null
 
 /** Terminating on a lost node, fenced and committed, unless said. */
 function fate(given: Given = {}): string {
-  const { node = 'edge-1', overdueMs = 60_000, committed = true, fence = 'unfenced', kubelet = 'silent', bound = seconds(30) } = given;
+  const { node = 'edge-1', overdueMs = 60_000, committed = true, fence = 'unfenced', removed = false, kubelet = 'silent', bound = seconds(30) } = given;
   const pod = { node, overdue: overdueMs === null ? null : millis(overdueMs) };
-  const found = fateOf(pod, { committed, fence }, { kubelet, bound });
+  const found = fateOf(pod, { committed, fence, removed }, { kubelet, bound });
   return found.kind === 'wait' ? `wait ${found.why}` : found.kind;
 }
 
@@ -25,6 +25,13 @@ describe('a pod that a move left behind', () => {
     ['runs on a node that came back', { kubelet: 'answers', overdueMs: null }, 'wait successor'],
     ['waits for a node', { node: null, overdueMs: null, kubelet: 'gone' }, 'delete'],
     ['waits for a node, unfenced by anybody', { node: null, overdueMs: null, kubelet: 'gone', fence: null }, 'wait no-fence'],
+    ['of a removed row runs on a node that came back', { removed: true, fence: null, kubelet: 'answers', overdueMs: null }, 'delete'],
+    ['of a removed row terminates while its kubelet answers', { removed: true, fence: null, kubelet: 'answers', overdueMs: -5_000 }, 'wait kubelet'],
+    ['of a removed row waits for a node', { removed: true, fence: null, node: null, overdueMs: null, kubelet: 'gone' }, 'delete'],
+    ['of a removed row may still run behind a kubelet that is silent', { removed: true, fence: null }, 'wait no-fence'],
+    ['of a removed row may still run on a node that is no more', { removed: true, fence: null, kubelet: 'gone' }, 'wait no-fence'],
+    ['of a removed row had left behind a fence before', { removed: true }, 'force'],
+    ['of a removed row, of which no commit tells', { removed: true, committed: false, fence: null, kubelet: 'answers', overdueMs: null }, 'wait not-committed'],
   ])('%s', (_what, given, expected) => {
     expect(fate(given)).toBe(expected);
   });
