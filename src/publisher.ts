@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import { detectedAt } from './commit/detected.ts';
 import { commitMessage } from './commit/message.ts';
 import type { Head, Repository } from './commit/repository.ts';
-import { changesOf, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordBehind, recordForeignEdit, type PendingChange, type PendingRevision, type StateRow } from './commit/revisions.ts';
+import { changesOf, committedRevision, eventsOf, isApproved, markCommitted, pendingRevisions, readRevision, readState, recordBehind, recordForeignEdit, type PendingChange, type PendingRevision, type StateRow } from './commit/revisions.ts';
 import { databaseBehind, Failure } from './model/failure.ts';
 import type { RevisionId } from './model/ids.ts';
 import { after, type Instant, type Millis } from './model/time.ts';
@@ -198,10 +198,13 @@ function postponed({ coalesce, now }: PublisherOptions, { lastPushAt, restore }:
 }
 
 async function checkRemote(options: PublisherOptions, memory: Memory): Promise<ForeignEdit | null> {
+  // Before: what is pushed meanwhile may not be in the head.
+  const committed = await committedRevision(options.pool);
   const head = await look(options, memory);
   await assertKnown(options, memory);
   const edits = standing(head);
-  if (edits === null && !head.rewritten) return null;
+  // Who did not see the branch before can't see that it was set back; our own record can.
+  if (edits === null && !head.rewritten && (head.revision ?? 0) >= committed) return null;
   const edit = { paths: edits?.paths ?? [], commit: head.commit };
   await restoreLater(options, memory, edit);
   return edit;

@@ -36,7 +36,7 @@ export interface PassReport extends ApplyReport {
   readonly drifts: readonly DriftRecord[];
   /** When to look again although nothing changes; null: only if something does. */
   readonly due: Millis | null;
-  /** Why nothing was looked at: there is no commit of ours, or one that is older than what was committed. */
+  /** Why nothing was looked at: there never was a commit of ours, or the branch lacks what was committed last. */
   readonly withheld: 'no-commit' | 'older-commit' | null;
 }
 
@@ -80,10 +80,10 @@ async function pass(state: State, how: PassOptions): Promise<PassReport> {
   if (how.signal?.aborted === true) end();
   try {
     const tree = await state.desired.newest();
-    if (tree === null) return nothing('no-commit');
     const committed = await state.store.committed();
-    // The branch was set back, and is restored by the cycle: what is older must not be applied meanwhile.
-    if (tree.revision < committed) return nothing('older-commit');
+    // The branch was set back, be it to before our first commit, and is restored by the cycle: what is older must not be applied meanwhile.
+    if ((tree?.revision ?? 0) < committed) return nothing('older-commit');
+    if (tree === null) return nothing('no-commit');
     return await passOver(state, tree, how);
   } finally {
     how.signal?.removeEventListener('abort', end);

@@ -63,7 +63,7 @@ export function renderReport(format: Format, document: ReportDocument): string {
 /** A line that sums it up. */
 export function sumUp({ withheld, inSync, requests, outcomes }: ReportDocument): string {
   if (withheld === 'no-commit') return 'There is no commit of ours yet: nothing was applied.';
-  if (withheld === 'older-commit') return 'The newest commit of ours is older than what was committed: the branch was set back, and nothing was applied.';
+  if (withheld === 'older-commit') return 'The branch lacks what was committed last: it was set back, and nothing was applied. dory run restores it.';
   const counts = new Map<string, number>();
   for (const { outcome } of outcomes) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
   return `${[...[...counts].map(([outcome, count]) => `${String(count)} ${outcome}`), `${String(inSync)} in sync`].join(', ')}; ${String(requests)} requests.`;

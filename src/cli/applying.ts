@@ -121,7 +121,7 @@ function createTeller(): (log: Runtime['log'], report: PassReport) => void {
     const wrong = JSON.stringify([withheld, problems.map(({ object, reason }) => [object, reason])]);
     if (wrong === last) return;
     last = wrong;
-    if (withheld === 'older-commit') log.warn('the newest commit of ours is older than what was committed: nothing is applied until the branch is restored');
+    if (withheld === 'older-commit') log.warn('the branch lacks what was committed last: nothing is applied until it is restored');
     for (const { object, reason, detail } of problems.slice(0, told)) log.warn({ object, reason, detail }, 'not as committed');
     if (problems.length > told) log.warn({ more: problems.length - told }, 'not as committed: dory status tells of all');
   };

@@ -77,6 +77,12 @@ export async function markCommitted(pool: Pool, upTo: RevisionId, published: { r
   );
 }
 
+/** The newest revision that is known to be on the remote; 0 if none. */
+export async function committedRevision(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ revision: string | null }>('select max(id) as revision from dory.revisions where committed_at is not null');
+  return Number(rows[0]?.revision ?? 0);
+}
+
 export interface StateRow {
   /** The newest revision that was decided; 0 before the first. */
   readonly revision: number;

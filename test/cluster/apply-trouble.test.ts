@@ -60,8 +60,12 @@ describe.skipIf(typeof programs === 'string')('what is committed arrives althoug
     await cluster.startServer();
     const lines = told(await run);
     // An answer that was lost is asked for again: what was created then is there already.
-    expect(lines.filter((line) => / (created|configured)$/.test(line))).toHaveLength(400);
+    const refused = lines.filter((line) => line.endsWith(' failed forbidden later'));
+    expect(lines.filter((line) => / (created|configured)$/.test(line))).toHaveLength(400 - refused.length);
     expect(created(lines)).toBeGreaterThan(300);
+    // A server that starts anew has not read all roles yet when it answers first: only an administrator's rights are whole. The next passes bring those.
+    const rest = actions.filter((action) => action.kind === 'apply' && refused.some((line) => line.includes(`/${action.desired.ref.name} `)));
+    await until(async () => told(await to.run(rest)).every((line) => / (created|configured)$/.test(line)), 'what was refused meanwhile is there');
   });
 
   test('an API server that stays away ends the pass, and nothing is unknown that was never sent', async () => {

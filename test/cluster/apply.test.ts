@@ -6,8 +6,8 @@ import type { Execution } from '../../src/apply/execute.ts';
 import type { KubeObject } from '../../src/platform/kube/watch.ts';
 import { millis } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
-import { addNode, setKubelet } from '../support/cluster-fleet.ts';
-import { startControlPlane, type ControlPlane, type Json } from '../support/control-plane.ts';
+import { addNode, grantAlso, setKubelet, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import type { ControlPlane, Json } from '../support/control-plane.ts';
 import { configMap, desired, liveOf, statefulSet, testExecutor, toApply, told, type TestExecutor } from '../support/executor.ts';
 import { until } from '../support/until.ts';
 
@@ -17,13 +17,18 @@ const maps = '/api/v1/namespaces/default/configmaps';
 const statefulSets = { apiVersion: 'apps/v1', kind: 'StatefulSet' };
 
 describe.skipIf(typeof programs === 'string')('what is committed is sent to the cluster', () => {
-  let cluster: ControlPlane;
+  /** What it does itself is done as an administrator, who plays users. */
+  let cluster: OwnControlPlane;
   let to: TestExecutor;
 
   beforeAll(async () => {
     if (typeof programs === 'string') return;
-    cluster = await startControlPlane({ programs, with: ['controllers', 'scheduler', 'nodes'] });
-    to = testExecutor(cluster.kubeconfig);
+    cluster = await startOwnControlPlane({ programs, apply: 'ssa', with: ['controllers', 'scheduler', 'nodes'] });
+    await grantAlso(cluster, [
+      { group: '', resources: ['configmaps', 'secrets', 'namespaces'] }, { group: 'apiextensions.k8s.io', resources: ['customresourcedefinitions'] },
+      { group: 'admissionregistration.k8s.io', resources: ['validatingwebhookconfigurations'] }, { group: 'dory.example', resources: ['boats'] },
+    ]);
+    to = testExecutor(cluster.own);
   });
   afterAll(async () => {
     to.close();
@@ -41,9 +46,11 @@ describe.skipIf(typeof programs === 'string')('what is committed is sent to the 
     const first = await liveOf(cluster, `${sets}/a`, statefulSets);
     expect(told(await to.run([toApply(desired(statefulSet('a')), first)]))).toEqual(['StatefulSet/default/a unchanged']);
     const { outcomes } = await to.run([toApply(desired(statefulSet('a', { image: 'registry.example/a:2' })), first)]);
-    expect(outcomes).toMatchObject([{ kind: 'configured', live: { uid: first.uid, managers: [], terminating: false } }]);
+    expect(outcomes).toMatchObject([{ kind: 'configured', live: { uid: first.uid, terminating: false } }]);
     const { metadata } = (await cluster.send('GET', `${sets}/a`)) as { metadata: { managedFields: Json[] } };
-    expect(metadata.managedFields).toMatchObject([{ manager: 'dory-orchestrator', operation: 'Apply' }]);
+    // Of the status.
+    const others = ['kube-controller-manager'];
+    expect(metadata.managedFields.filter(({ manager }) => !others.includes(String(manager)))).toMatchObject([{ manager: 'dory-orchestrator', operation: 'Apply' }]);
 
     const stranger = { ...first, uid: '00000000-0000-4000-8000-000000000000' };
     expect(told(await to.run([{ kind: 'prune', live: stranger }]))).toEqual(['StatefulSet/default/a failed precondition soon']);
@@ -54,7 +61,7 @@ describe.skipIf(typeof programs === 'string')('what is committed is sent to the 
   });
 
   test('a kind is asked for once, and an object is one request', async () => {
-    const fresh = testExecutor(cluster.kubeconfig);
+    const fresh = testExecutor(cluster.own);
     open.push(fresh);
     const actions = Array.from({ length: 20 }, (_, n) => send(configMap(`once-${String(n)}`)));
     expect((await fresh.run(actions)).requests).toBe(21);
@@ -107,7 +114,7 @@ describe.skipIf(typeof programs === 'string')('what is committed is sent to the 
     ];
     await until(async () => told(await to.run([send(configMap('denied', { hook: String(Math.random()) }))], { dryRun: true })).join('').includes('webhook'), 'the policy holds');
     // No pause ends while the clock stands.
-    const still = testExecutor(cluster.kubeconfig, { ...systemClock, monotonic: () => millis(0) });
+    const still = testExecutor(cluster.own, { ...systemClock, monotonic: () => millis(0) });
     open.push(still);
     const result = await still.run(actions);
     expect(told(result)).toEqual([
@@ -187,7 +194,7 @@ spec:
     const now = await to.run([toApply(changed, live)]);
     expect(told(now)).toEqual(['StatefulSet/default/again failed immutable never']);
 
-    const other = testExecutor(cluster.kubeconfig);
+    const other = testExecutor(cluster.own);
     open.push(other);
     const recreate = () => () => Promise.resolve(true);
     expect(told(await other.run([toApply(changed, live)], { recreate }))).toEqual(['StatefulSet/default/again skipped terminating']);
@@ -215,7 +222,7 @@ metadata: {name: no-service}
 spec: {policyName: no-service, validationActions: [Deny]}
 `;
     await cluster.kubectl('apply', '-f', await file(cluster, [policy]));
-    const other = testExecutor(cluster.kubeconfig);
+    const other = testExecutor(cluster.own);
     open.push(other);
     await other.run([send(statefulSet('kept'))]);
     await until(async () => told(await other.run([send(statefulSet('probe', { serviceName: 'denied' }))], { dryRun: true })).join('').includes('webhook'), 'the policy holds');
@@ -231,7 +238,7 @@ spec: {policyName: no-service, validationActions: [Deny]}
 
   test('five hundred conflicts hold up nobody, and are not tried again and again', async () => {
     const names = Array.from({ length: 550 }, (_, n) => `many-${String(n)}`);
-    const theirs = testExecutor(cluster.kubeconfig);
+    const theirs = testExecutor(cluster.own);
     open.push(theirs);
     await theirs.run(names.map((name) => send(configMap(name))));
     await Promise.all(names.slice(0, 500).map((name) => cluster.send('PATCH', `${maps}/${name}?fieldManager=someone`, { data: { a: '2' } })));

@@ -153,6 +153,27 @@ describe('a cycle', () => {
     await holding.close();
   });
 
+  it('restores a branch that was set back while nobody ran, also to before our first commit', async () => {
+    await fleet.once();
+    const first = (await fleet.git('rev-parse', 'main')).trim();
+    await fleet.age(61_000, 'edge-1');
+    await fleet.once();
+    const tree = (await fleet.git('rev-parse', 'main:clusters')).trim();
+    const empty = (await fleet.git('hash-object', '-w', '-t', 'tree', '/dev/null')).trim();
+    const begun = (await fleet.git('-c', 'user.name=Ada', '-c', 'user.email=ada@example.com', 'commit-tree', '-m', 'begin anew', empty)).trim();
+    for (const target of [first, begun]) {
+      await fleet.git('update-ref', 'refs/heads/main', target);
+      const restarted = await fleet.another();
+      await fleet.beat('edge-2');
+      expect((await restarted.once()).publication).toBeNull();
+      expect(await restarted.engine.publisher.checkRemote()).toMatchObject({ commit: target });
+      expect((await restarted.once()).publication?.kind).toBe('pushed');
+      expect((await fleet.git('rev-parse', 'main:clusters')).trim()).toBe(tree);
+      expect(await restarted.engine.publisher.checkRemote()).toBeNull();
+      await restarted.close();
+    }
+  });
+
   it('stops when the database is older than Git', async () => {
     await fleet.once();
     await fleet.age(61_000, 'edge-1');
