@@ -1,5 +1,8 @@
+import { seconds } from '../model/time.ts';
 import { createLeadership, type Leadership } from '../platform/campaign.ts';
+import type { Clock } from '../platform/clock.ts';
 import { leaseTiming } from '../platform/leadership.ts';
+import type { Log } from '../platform/log.ts';
 import { forgetFleet, type Metrics } from '../platform/metrics.ts';
 import { createPool } from '../platform/pg.ts';
 import { watchDatabase, type DatabaseWatch } from './database-watch.ts';
@@ -10,7 +13,7 @@ import type { OpenRuntime } from './runtime.ts';
 export interface Candidate {
   readonly leadership: Leadership;
   readonly database: DatabaseWatch;
-  /** Gives the lease up. */
+  /** Gives the lease up, once. */
   stop(): Promise<void>;
 }
 
@@ -38,5 +41,27 @@ export function createCandidate(runtime: OpenRuntime, metrics: Metrics, wake: ()
     await leadership.stop();
     await pool.end();
   };
-  return { leadership, database, stop };
+  let stopping: Promise<void> | null = null;
+  return { leadership, database, stop: () => (stopping ??= stop()) };
+}
+
+/** What is under way at the end is over within this, unless somebody does not answer it. */
+const patience = seconds(5);
+
+interface End {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Aborted when the program is to end. */
+  readonly ending: AbortSignal;
+  /** Aborted when nothing is under way any more. */
+  readonly over: AbortSignal;
+}
+
+/** Who could lead does not wait for what hangs here: nothing that it still does is written without asking for the lead first. */
+export async function resignInTime(candidate: Candidate, { clock, log, ending, over }: End): Promise<void> {
+  if (!ending.aborted) await new Promise((resolve) => { ending.addEventListener('abort', resolve, { once: true }); });
+  const hangs = await clock.sleep(patience, over).then(() => true, () => false);
+  if (!hangs) return;
+  log.warn('something under way does not end: the lead is given up before it does');
+  await candidate.stop();
 }

@@ -14,7 +14,7 @@ import { databaseFailure } from '../platform/pg-failure.ts';
 import { seeToAftermath } from './aftermath.ts';
 import { openApplying, type Applying } from './applying.ts';
 import { openArgocd, type Argocd } from './argocd.ts';
-import { createCandidate, type Candidate } from './candidate.ts';
+import { createCandidate, resignInTime, type Candidate } from './candidate.ts';
 import { openCluster } from './cluster.ts';
 import type { CliContext } from './context.ts';
 import { keepHouse } from './housekeeping.ts';
@@ -73,12 +73,16 @@ async function keepServing({ log, clock }: Runtime, metrics: Metrics, parts: Par
   const bug = new AbortController();
   const either = AbortSignal.any([signal, bug.signal]);
   const running = [parts.loop.run(either), parts.remoteChecks(either), parts.housekeeping(either)];
+  const over = new AbortController();
+  const resigning = resignInTime(parts.candidate, { clock, log, ending: either, over: over.signal });
   try {
     await Promise.all(running);
   } finally {
     // Whichever ended with a bug takes the other one along.
     bug.abort();
     await Promise.allSettled(running);
+    over.abort();
+    await resigning;
     const stopping = clock.monotonic();
     log.info('shutting down');
     await parts.stop();
@@ -89,6 +93,7 @@ async function keepServing({ log, clock }: Runtime, metrics: Metrics, parts: Par
 
 interface Parts {
   readonly url: string;
+  readonly candidate: Candidate;
   readonly loop: Loop;
   /** Looks now and then whether somebody else wrote into our folder. */
   readonly remoteChecks: (signal: AbortSignal) => Promise<void>;
@@ -151,7 +156,7 @@ async function start(runtime: OpenRuntime, metrics: Metrics, onReport: (report: 
   leadership.start();
   return {
     url: server.url,
-    loop,
+    candidate, loop,
     remoteChecks: (signal) => checkRemote(runtime, { engine, leadership, loop, metrics }, signal),
     housekeeping: (signal) => besideCycles(runtime, { cluster, leadership, metrics, rollouts, applying }, signal),
     stop: () => stopAll({ candidate, listener, server, engine, argocd, applying, cluster }),

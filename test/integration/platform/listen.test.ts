@@ -1,3 +1,4 @@
+import { createServer, type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { seconds } from '../../../src/model/time.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
@@ -92,4 +93,17 @@ test('a connection whose other end is gone without a word is noticed and opened 
   expect(told[2]).toBeNull();
   await listener.close();
   await proxy.close();
+});
+
+test('a server that takes the connection and says nothing after that is given up, too', async () => {
+  /** Lets everybody in, and is ready; what it is asked then it does not answer. */
+  const welcome = Buffer.from([...Buffer.from('R'), 0, 0, 0, 8, 0, 0, 0, 0, ...Buffer.from('Z'), 0, 0, 0, 5, ...Buffer.from('I')]);
+  const server = createServer((socket) => { socket.on('error', () => undefined).once('data', () => socket.write(welcome)); });
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  const { port } = server.address() as AddressInfo;
+  const broken = vi.fn();
+  const listener = listen({ url: `postgresql://u:p@127.0.0.1:${String(port)}/d`, channel: 'dory', onNotify: () => expect.unreachable(), onBreak: broken, clock: systemClock, random: fixedRandom(1), log: silentLog });
+  await vi.waitFor(() => { expect(broken).toHaveBeenCalledWith(expect.objectContaining({ code: 'database-unreachable' })); }, { timeout: 20_000 });
+  await listener.close();
+  await new Promise((resolve) => server.close(resolve));
 });
