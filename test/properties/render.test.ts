@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { ProcessorId, RevisionId } from '../../src/model/ids.ts';
 import type { ManifestInput } from '../../src/model/placement.ts';
@@ -22,9 +22,6 @@ const settings: RenderSettings = {
   supportFiles: (namespaces) => new Map(namespaces.map((namespace) => [`${namespace}.yaml`, `${namespace}\n`])),
   argocdFiles: null,
 };
-
-/** Each new shape costs a millisecond or two, more on a busy machine. */
-vi.setConfig({ testTimeout: 30_000 });
 
 const layouts: readonly Layout[] = ['flat', '64', '64x16'];
 /** Without Argo CD, and with it. */
