@@ -1,9 +1,10 @@
 import type { Millis } from '../model/time.ts';
 
 /**
- * How many requests are under way at once. It starts low, doubles while the server stays as quick as it was, and from the first
- * sign of a queue on creeps up and backs off: additive increase, multiplicative decrease, on the latency of requests and on what
- * the server says itself (429, 503). A queue in front of a server makes nothing faster, and everybody else slower.
+ * How many requests are under way at once. It starts low, doubles while the server stays as quick as it was, and where that costs more
+ * than it may bring, or from the first sign of a queue on, creeps up and backs off: additive increase, multiplicative decrease, on
+ * the latency of requests and on what the server says itself (429, 503). A queue in front of a server makes nothing faster, and
+ * everybody else slower.
  */
 export interface Pace {
   /** At least 1. */
@@ -18,11 +19,11 @@ export interface Pace {
 
 /** So few make no queue of note: what a request takes then is what the server needs, whatever it was before. For being slow alone they don't get fewer. */
 const few = 16;
+/** To make a connection costs both sides as much as a request or two: beyond so many, each has to pay off before the next is made. */
+const doublesTo = 32;
 /** The server has other clients, too. */
 const most = 64;
-/** Times what the server needs: twice as many requests that take so much longer are hardly any faster. */
-const slower = 1.5;
-/** The rest is a queue of our own making. */
+/** Times what the server needs: the rest is a queue of our own making. */
 const slow = 2;
 const verySlow = 3;
 
@@ -45,10 +46,7 @@ export function createPace(): Pace {
     if (median >= needed * verySlow) stepDown(Math.max(few, limit * 0.75), now);
     else if (median >= needed * slow) doubling = false;
     // A limit that was not reached was not tried.
-    else if (busiest + 1 >= limit) {
-      doubling &&= median < needed * slower;
-      limit = Math.min(most, doubling ? limit * 2 : limit + 1);
-    }
+    else if (busiest + 1 >= limit) limit = Math.min(most, doubling && limit < doublesTo ? limit * 2 : limit + 1);
     busiest = 0;
   };
   return {
