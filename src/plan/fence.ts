@@ -89,7 +89,7 @@ function silenceOf(stop: PublishedStop): Proof {
   }
   if (kubeletMayRunIt(stop)) return waiting('waiting-for-fence', stopping, null);
   if (signals.lastBeatAt === null) return { ...waiting('fence-unheard', stopping, null), needsPerson: true };
-  if (!isEnough(signals, stop.policy)) return unfencedHeld(target);
+  if (stop.policy.unfenced === 'hold') return unfencedHeld(target);
   const since = latest(latest(signals.lastBeatAt, publishedAt), intake.since);
   const needed = millis(Math.max(policy.heartbeatStale, stopTime(snapshot, workload)));
   const silentMs = elapsed(since, intake.until);
@@ -148,14 +148,9 @@ function stopTime({ policy }: Snapshot, { shutdownTimeoutSec }: Workload): Milli
   return millis(shutdownTimeoutSec * 1000 + policy.fenceMargin);
 }
 
-/** Whether its word stands: what ends by itself its kubelet starts anew, until it is told that nobody wants it any more. */
+/** Whether its word stands, as policy has it for one without leases: what ends by itself its kubelet starts anew, until it is told that nobody wants it any more. */
 function isLast(stop: PublishedStop): boolean {
-  return stop.signals.leaseUntil !== null || (isEnough(stop.signals, stop.policy) && !kubeletMayRunIt(stop));
-}
-
-/** Whether the silence, or the word, of this agent may be taken for its end. */
-function isEnough({ leaseUntil }: AgentSignals, { unfenced }: FencePolicy): boolean {
-  return leaseUntil !== null || unfenced === 'replace';
+  return stop.signals.leaseUntil !== null || (stop.policy.unfenced === 'replace' && !kubeletMayRunIt(stop));
 }
 
 function unfencedHeld(node: string): Proof {

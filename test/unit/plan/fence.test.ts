@@ -21,17 +21,19 @@ const quiet: AgentSignals = { processorId, epoch, lastBeatAt: ago(59), leaseUnti
 interface Told {
   agent?: Partial<AgentSignals>;
   intake?: Intake;
-  kubelet?: NodeHealth['kubernetes']['state'];
+  /** Null: the node has no row any more. */
+  kubelet?: NodeHealth['kubernetes']['state'] | null;
+  lostAt?: Instant;
   managed?: true;
 }
 
 /** Stopping, or lost, since 100 s; its template stops within 30 s. */
-function leaving({ agent = {}, intake = covered, kubelet = 'not-ready', managed }: Told): Leaving & { readonly source: NodeHealth } {
+function leaving({ agent = {}, intake = covered, kubelet = 'not-ready', lostAt = ago(50), managed }: Told): Leaving & { readonly source: NodeHealth } {
   const target = managed ? { kind: 'managed' } : { kind: 'edge', nodeId: 'n', nodeName: 'edge-1' };
   const placement = { processorId, epoch, target, phase: 'stopping', since: ago(100) } as unknown as Placement;
   const world = { snapshot: { at, intake, policy: testPolicy }, agents: new Map([[processorId, { ...quiet, ...agent }]]) } as unknown as World;
-  const source = { verdict: 'lost', since: ago(50), node: { name: 'edge-1' }, kubernetes: { state: kubelet } } as unknown as NodeHealth;
-  return { world, placement, workload: { shutdownTimeoutSec: 30 } as Workload, source };
+  const source = { verdict: 'lost', since: lostAt, node: { name: 'edge-1' }, kubernetes: { state: kubelet } } as unknown as NodeHealth;
+  return { world, placement, workload: { shutdownTimeoutSec: 30 } as Workload, source: (kubelet === null ? null : source)! };
 }
 
 const outcome = (proof: ReturnType<typeof stopFence>): unknown => (proof.passed ? (proof.evidence['fence'] ?? 'unfenced') : `${proof.reason}${proof.needsPerson ? ' (person)' : ''}`);
@@ -79,8 +81,10 @@ describe('a stop', () => {
     ['silence that nobody could hear', { agent: { lastBeatAt: ago(600) }, intake: { covered: true, since: ago(59), until: at } }, 'waiting-for-fence'],
     ['silence while receivers are down', { agent: { lastBeatAt: ago(600) }, intake: { covered: false, detail: 'down' } }, 'intake-down'],
     ['silence of a pod that its kubelet runs', { agent: { ...present, lastBeatAt: ago(600) }, kubelet: 'ready' }, 'waiting-for-fence'],
+    ['silence of a pod that runs where no row says anything of its node', { agent: { ...present, lastBeatAt: ago(600) }, kubelet: null }, 'waiting-for-fence'],
     ['silence of a pod in the managed pool that is still there', { agent: { ...present, lastBeatAt: ago(600) }, managed: true }, 'waiting-for-fence'],
     ['silence while the cluster gives no news', { agent: { pods: unknown('watch-down'), lastBeatAt: ago(600) }, kubelet: 'down' }, 'waiting-for-fence'],
+    ['silence on a node that the cluster does not know', { agent: { ...present, lastBeatAt: ago(60) }, kubelet: 'none' }, 'fence-silent'],
     ['silence of a pod behind a kubelet that is cut off', { agent: { ...present, lastBeatAt: ago(60) }, kubelet: 'not-ready' }, 'fence-silent'],
     ['no beat ever', { agent: { lastBeatAt: null } }, 'fence-unheard (person)'],
     ['no beat ever of a pod that its kubelet runs', { agent: { ...present, lastBeatAt: null }, kubelet: 'ready' }, 'waiting-for-fence'],
@@ -122,6 +126,9 @@ describe('a loss', () => {
     ['a lease over while it may have been renewed unheard', { agent: { leaseUntil: ago(600) }, intake: { covered: true, since: ago(70), until: at } }, 'waiting-for-lease'],
     ['receivers are down', { agent: { lastBeatAt: ago(600) }, intake: { covered: false, detail: 'down' } }, 'intake-down'],
     ['an agent of its own that is not stale yet', { agent: { lastBeatAt: ago(60) } }, 'not-yet-stale'],
+    ['an agent that nobody could hear for long enough', { agent: { lastBeatAt: ago(600) }, intake: { covered: true, since: ago(60), until: at } }, 'not-yet-stale'],
+    ['an agent that was never heard', { agent: { lastBeatAt: null }, intake: { covered: true, since: ago(60), until: at } }, 'unfenced'],
+    ['a word from before it was placed there', { agent: { confirmed: { at: ago(101), by: 'ann' }, lastBeatAt: ago(61) }, lostAt: ago(150) }, 'unfenced'],
     ['no lease', { agent: { lastBeatAt: ago(61) } }, 'unfenced'],
     ['signals of another epoch', { agent: { epoch: 1 as Epoch, leaseUntil: at } }, 'unfenced'],
   ])('%s', (_, told, expected) => {
