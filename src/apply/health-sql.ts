@@ -1,8 +1,9 @@
 import type { Pool, PoolClient } from 'pg';
 import type { RevisionId } from '../model/ids.ts';
-import type { Evidence, ReasonCode } from '../model/reasons.ts';
+import type { Evidence } from '../model/reasons.ts';
 import type { RecordedRollout } from '../model/rollout.ts';
 import { millis, type Millis } from '../model/time.ts';
+import { summedUp } from '../platform/event-groups.ts';
 import { msBefore } from '../platform/pg.ts';
 import type { HealthChange, HealthRow } from './health-rows.ts';
 
@@ -91,7 +92,7 @@ export async function writeHealth(client: PoolClient, columns: PodColumns, chang
         set epoch = excluded.epoch, revision = excluded.revision, state = excluded.state, since = excluded.since, reason = excluded.reason, evidence = excluded.evidence`,
     [JSON.stringify(turned)],
   );
-  const events = eventsOf(changes);
+  const events = summedUp(changes.flatMap(({ processorId, event }) => (event === null ? [] : [{ kind: event.kind, processor_id: processorId, reason: event.reason, evidence: event.evidence }])));
   if (events.length === 0) return;
   await client.query(
     `insert into dory.events (kind, processor_id, reason, evidence)
@@ -118,31 +119,6 @@ async function writeProcessors(client: PoolClient, columns: PodColumns, changes:
       where p.id = r.id`,
     [JSON.stringify(rows)],
   );
-}
-
-interface EventRow {
-  readonly kind: string;
-  /** Null: of as many as the evidence says. */
-  readonly processor_id: string | null;
-  readonly reason: ReasonCode;
-  readonly evidence: Evidence;
-}
-
-/** A page of events is read; a release that fails a thousand times, one line each, is not. */
-const mostEventsOfOneReason = 100;
-
-function eventsOf(changes: readonly HealthChange[]): readonly EventRow[] {
-  const groups = new Map<string, EventRow[]>();
-  for (const { processorId, event } of changes) {
-    if (event === null) continue;
-    const key = `${event.kind} ${event.reason}`;
-    groups.set(key, [...(groups.get(key) ?? []), { kind: event.kind, processor_id: processorId, reason: event.reason, evidence: event.evidence }]);
-  }
-  return [...groups.values()].flatMap((group): readonly EventRow[] => {
-    const [first] = group;
-    if (group.length <= mostEventsOfOneReason || first === undefined) return group;
-    return [{ ...first, processor_id: null, evidence: { ...first.evidence, processors: group.length } }];
-  });
 }
 
 const removed = 'not exists (select from dory.placements pl where pl.processor_id = ro.processor_id)';

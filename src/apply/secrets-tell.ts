@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { shortened } from '../platform/event-groups.ts';
 import { assertLeader } from '../platform/leadership.ts';
 import type { Log } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -90,12 +91,7 @@ function showProblems(metrics: TellerOptions['metrics'], problems: ReadonlyMap<s
 }
 
 function shorten(events: readonly SecretEvent[]): readonly SecretEvent[] {
-  const byKind = new Map<SecretEvent['kind'], SecretEvent[]>();
-  for (const event of events) byKind.set(event.kind, [...(byKind.get(event.kind) ?? []), event]);
-  return [...byKind].flatMap(([kind, all]): readonly SecretEvent[] => {
-    const more = all.length - mostTold;
-    return more <= 0 ? all : [...all.slice(0, mostTold), { kind, evidence: { more } }];
-  });
+  return shortened(events, ({ kind }) => kind, { most: mostTold, instead: (all, { kind }) => [...all.slice(0, mostTold), { kind, evidence: { more: all.length - mostTold } }] });
 }
 
 async function record(pool: Pool, leaderEpoch: number, events: readonly SecretEvent[]): Promise<void> {

@@ -26,9 +26,9 @@ export function applyCommand(program: Command, context: CliContext): void {
     .description('apply the newest commit to the cluster once, as `dory run --apply=ssa` does all the time')
     .option('--dry-run', 'ask the server what it would do, and change nothing')
     .option('--adopt', 'take over what Argo CD still tracks, and what others applied')
-    .option('--allow-empty', 'let a commit without any object empty the cluster')
+    .option('--allow-empty', 'let a commit without any object, processor, or manifest of the system empty the cluster of them')
     .option('--hand-over <manager>', 'the way back: make what we own on the cluster another manager\'s, such as argocd-controller or kubectl')
-    .addHelpText('after', '\nExits with 4 if something is not as committed afterwards (with --dry-run: would not be), with 5 if another instance leads.\n\nExamples:\n  dory apply --dry-run\n  dory apply --adopt\n  dory apply --hand-over argocd-controller');
+    .addHelpText('after', '\nExits with 4 if something is not as committed afterwards (with --dry-run: would not be), or the branch was set back; with 5 if another instance leads.\n\nExamples:\n  dory apply --dry-run\n  dory apply --adopt\n  dory apply --hand-over argocd-controller');
   settingsOptions(formatOption(command)).action(async ({ output, ...flags }: Flags) => {
     await withRuntime(context, command, 'require', async (runtime) => {
       const report = await (flags.dryRun === true ? once(runtime, flags, null) : whileLeading(runtime, (lease) => once(runtime, flags, () => assertLeading(runtime.pool, lease))));

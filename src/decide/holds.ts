@@ -4,6 +4,7 @@ import type { Hold, Plan } from '../model/plan.ts';
 import { targetName } from '../model/placement.ts';
 import type { Evidence } from '../model/reasons.ts';
 import type { Instant } from '../model/time.ts';
+import { summedUp } from '../platform/event-groups.ts';
 import { inBatches } from '../platform/pg.ts';
 import { endExpiredLocks } from './locks.ts';
 import type { Recorded } from './recorded.ts';
@@ -44,10 +45,10 @@ export async function writeHolds(client: PoolClient, at: Instant, { begun, ended
   for (const batch of inBatches(ended, 5_000)) {
     await client.query('delete from dory.holds where processor_id = any($1::uuid[])', [batch.map(({ processorId }) => processorId)]);
   }
-  const events = [
-    ...eventsOf('held', begun.map((hold) => ({ processorId: hold.processorId, reason: hold.reason, evidence: evidenceOf(hold) }))),
-    ...eventsOf('hold-ended', ended.map((hold) => ({ ...hold, evidence: {} }))),
-  ];
+  const events = summedUp([
+    ...begun.map((hold) => ({ kind: 'held', processor_id: hold.processorId, reason: hold.reason, evidence: evidenceOf(hold) })),
+    ...ended.map(({ processorId, reason }) => ({ kind: 'hold-ended', processor_id: processorId, reason, evidence: {} })),
+  ]);
   if (events.length > 0) {
     await client.query(
       `insert into dory.events (at, kind, processor_id, reason, evidence, revision)
@@ -63,37 +64,4 @@ export async function writeHolds(client: PoolClient, at: Instant, { begun, ended
 function evidenceOf({ evidence, withheld }: Hold): Evidence {
   if (withheld === null) return evidence;
   return { ...evidence, withheld: withheld.kind, because: withheld.reason, to: withheld.after === null ? null : targetName(withheld.after.target) };
-}
-
-interface HoldEvent {
-  readonly processorId: ProcessorId;
-  readonly reason: string;
-  readonly evidence: Evidence;
-}
-
-interface EventRow {
-  readonly kind: string;
-  /** Null: of as many as the evidence says. */
-  readonly processor_id: ProcessorId | null;
-  readonly reason: string;
-  readonly evidence: Evidence;
-}
-
-/** A page of events is read; a pause of a whole fleet, one line a processor, is not. */
-const mostEventsOfOneReason = 100;
-
-function eventsOf(kind: string, holds: readonly HoldEvent[]): readonly EventRow[] {
-  const byReason = new Map<string, HoldEvent[]>();
-  for (const hold of holds) {
-    const own = byReason.get(hold.reason);
-    if (own === undefined) byReason.set(hold.reason, [hold]);
-    else own.push(hold);
-  }
-  return [...byReason].flatMap(([reason, own]): readonly EventRow[] => {
-    const [first] = own;
-    if (own.length <= mostEventsOfOneReason || first === undefined) {
-      return own.map(({ processorId, evidence }) => ({ kind, processor_id: processorId, reason, evidence }));
-    }
-    return [{ kind, processor_id: null, reason, evidence: { ...first.evidence, processors: own.length } }];
-  });
 }

@@ -145,7 +145,7 @@ const ssa = z.strictObject({
   drift: oneOf('correct', 'report').describe('What is done when somebody changes fields of ours on the cluster: put them back, over whoever has them, or tell of it only.'),
   adopt: yesOrNo().describe('Whether objects are taken over that Argo CD still tracks, or that others applied.'),
   system: yesOrNo().describe('Whether the manifests of the system itself are applied too, or only those of processors.'),
-  deleteShare: share().describe('Share of our objects that may be deleted within the window, beside those that a later placement replaces.'),
+  deleteShare: share().describe('Share of our objects that may be deleted within the window, also to be made anew, beside those that a later placement replaces.'),
   deleteFloor: whole(1, 1_000_000).describe('So many may always be deleted.'),
   deleteWindow: second(1).describe('The time over which they are counted.'),
 });
