@@ -43,6 +43,8 @@ describe.skipIf(typeof programs === 'string')('what is committed is sent to the 
 
   test('an object is created, configured, found unchanged, and pruned', async () => {
     expect(told(await to.run([send(statefulSet('a'))]))).toEqual(['StatefulSet/default/a created']);
+    // Its controller writes the status, which is a version of its own.
+    await until(async () => (await cluster.kubectl('get', 'statefulset', 'a', '-o', 'jsonpath={.status.observedGeneration}')) === '1', 'its controller has seen it');
     const first = await liveOf(cluster, `${sets}/a`, statefulSets);
     expect(told(await to.run([toApply(desired(statefulSet('a')), first)]))).toEqual(['StatefulSet/default/a unchanged']);
     const { outcomes } = await to.run([toApply(desired(statefulSet('a', { image: 'registry.example/a:2' })), first)]);
