@@ -56,7 +56,8 @@ async function tend(options: PowerOffOptions, { id, name, beats }: PowerOff): Pr
     if (node !== null && !tainted) await setTaints(options, name, node, [...node.taints, outOfService]);
     return;
   }
-  await inTransaction(options.pool, {}, async (client) => {
+  // Patient: were the row let go of while the node is asked for, a decision could take the word of a node that is back in service.
+  await inTransaction(options.pool, { patient: true }, async (client) => {
     // A decision on this word that is being written comes before this, and is seen below; or after it, and sees that the word is over.
     const { rowCount } = await client.query('select from dory.power_offs where node_id = $1 for update', [id]);
     if (rowCount === 0 || (await mayStartOld(client, options, { id, name }))) return;

@@ -30,9 +30,9 @@ const idleInTransactionTimeoutMs = 10_000;
 
 /**
  * A transaction that only reads locks nothing that others wait for, and what it read is parsed between its statements: 50,000
- * rows at once, which takes a slow machine longer than a second or two.
+ * rows at once, which takes a slow machine longer than a second or two. Longer than an API server may be waited for, too.
  */
-const idleInReadingTimeoutMs = 120_000;
+const idleInPatientTimeoutMs = 120_000;
 
 /**
  * Neither does the limit above hold for a server that still sends, nor that of statements: what a client that is gone does not
@@ -122,6 +122,8 @@ function invalidUrl(why: string): Failure {
 export interface TransactionOptions {
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable';
   readonly readOnly?: boolean;
+  /** Its locks are few, and it waits for something other than the database while it has them. One that only reads always may. */
+  readonly patient?: boolean;
 }
 
 /**
@@ -133,9 +135,10 @@ export async function inTransaction<T>(
   options: TransactionOptions,
   fn: (client: PoolClient) => Promise<T>,
 ): Promise<T> {
-  const mode = options.readOnly === true ? `read only; set local idle_in_transaction_session_timeout = ${String(idleInReadingTimeoutMs)}` : 'read write';
+  const { isolation = 'read committed', readOnly = false, patient = readOnly } = options;
+  const limit = patient ? `; set local idle_in_transaction_session_timeout = ${String(idleInPatientTimeoutMs)}` : '';
   return withClient(pool, async (client) => {
-    await client.query(`begin isolation level ${options.isolation ?? 'read committed'} ${mode}`);
+    await client.query(`begin isolation level ${isolation} ${readOnly ? 'read only' : 'read write'}${limit}`);
     const result = await fn(client);
     await client.query('commit');
     return result;

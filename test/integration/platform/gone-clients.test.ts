@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { createPool, inTransaction } from '../../../src/platform/pg.ts';
+import { createPool, inTransaction, type TransactionOptions } from '../../../src/platform/pg.ts';
 import { halfOpenProxy } from '../../support/half-open-proxy.ts';
 import { testDatabase, type TestDatabase } from '../../support/postgres.ts';
 
@@ -52,11 +52,12 @@ test('a server looks after clients that are silent, and what the URL says of it 
   expect(await settings('?options=-c%20tcp_user_timeout%3D3000%20-c%20work_mem%3D5MB')).toEqual({ gone: '3000', idle: '10', memory: '5MB' });
 });
 
-test('a transaction that only reads may be idle for longer than one that holds locks', async () => {
+test('a transaction that only reads, or waits for something else, may be idle for longer than one that holds locks', async () => {
   const pool = createPool(db.url, options);
-  const idle = (readOnly: boolean): Promise<unknown> =>
-    inTransaction(pool, { readOnly }, async (client) => (await client.query<{ idle: string }>(`select current_setting('idle_in_transaction_session_timeout') as idle`)).rows[0]?.idle);
-  expect(await idle(true)).toBe('2min');
-  expect(await idle(false)).toBe('10s');
+  const idle = (how: TransactionOptions): Promise<unknown> =>
+    inTransaction(pool, how, async (client) => (await client.query<{ idle: string }>(`select current_setting('idle_in_transaction_session_timeout') as idle`)).rows[0]?.idle);
+  expect(await idle({ readOnly: true })).toBe('2min');
+  expect(await idle({ patient: true })).toBe('2min');
+  expect(await idle({})).toBe('10s');
   await pool.end();
 });
