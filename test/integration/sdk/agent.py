@@ -31,7 +31,8 @@ def tell(**fields: object) -> None:
 async def main(processor_id: str, node_id: str) -> None:
     shutdown = asyncio.Event()
     logging.getLogger("dory.edge.heartbeat").addHandler(Shutdown(shutdown))
-    manager = HeartbeatManager(HeartbeatConfig(interval_sec=0.05))
+    # What the SDK calls slow, half a second, a busy machine takes now and then.
+    manager = HeartbeatManager(HeartbeatConfig(interval_sec=0.05, timeout_sec=60.0, latency_threshold_ms=60_000.0))
     token = FencingToken(processor_id=processor_id, node_id=node_id, epoch=41)
     manager.set_processor_info(processor_id, node_id, ProcessorRole.PRIMARY, token)
     manager.record_state_sync(size_bytes=1234)
