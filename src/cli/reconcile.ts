@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { PassReport } from '../apply/applier.ts';
 import { createFeedback, type Feedback } from '../apply/feedback.ts';
 import { cycle, goesOn, type CycleReport } from '../cycle.ts';
+import { Failure } from '../model/failure.ts';
 import type { Cluster } from '../observe/cluster.ts';
 import { leaderOf, type Lease } from '../platform/leadership.ts';
 import { createMetrics } from '../platform/metrics.ts';
@@ -57,6 +58,7 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
     const health = cluster === null ? null : healthOf(runtime, lease, cluster);
     // Of what is committed from here on it is known when it is live.
     await health?.once();
+    await lookAtRemote(runtime, engine);
     const report = await cycle(engine.stages);
     await argocd?.idle();
     await argocd?.record();
@@ -69,6 +71,15 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
     await engine.close();
     await argocd?.close();
   }
+}
+
+/** What others did to our folder, be it that they set the branch back, is undone by the cycle, also by one that decides nothing. */
+async function lookAtRemote({ log }: OpenRuntime, { publisher }: Engine): Promise<void> {
+  await publisher.checkRemote().catch((error: unknown) => {
+    if (error instanceof Failure && error.code === 'database-behind') throw error;
+    // Whether that matters, the cycle says: what nobody has to publish needs no remote, and what is decided must not wait for one.
+    log.warn({ err: error }, 'the remote could not be asked for its head');
+  });
 }
 
 /** What the cluster shows by now; what it has yet to do, the next look tells. */

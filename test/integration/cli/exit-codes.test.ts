@@ -64,6 +64,20 @@ describe('exit codes', () => {
     expect(await shop.here('reconcile', '--once')).toEqual({ code: 0, out: 'nothing to commit\n', err: '' });
   });
 
+  it('reconcile restores a branch that was set back with 0, and ends with 1 where the database was', async ({ onTestFinished }) => {
+    const shop = await placed(onTestFinished);
+    const first = (await shop.git('rev-parse', 'main')).trim();
+    await shop.pool.query(`update processor_template_versions set version = '1.0.1' where version = '1.0.0'`);
+    await shop.here('reconcile', '--once');
+    const tree = await shop.git('rev-parse', 'main:clusters');
+    await shop.git('update-ref', 'refs/heads/main', first);
+    expect(await shop.here('reconcile', '--once')).toMatchObject({ code: 0, out: expect.stringMatching(/^pushed /) as string });
+    expect(await shop.git('rev-parse', 'main:clusters')).toBe(tree);
+    expect((await shop.here('reconcile', '--once')).out).toBe('nothing to commit\n');
+    await shop.pool.query(`update dory.state set revision = 1; update dory.revisions set committed_at = null where id = 2`);
+    expect(await shop.here('reconcile', '--once')).toMatchObject({ code: 1, out: '', err: expect.stringContaining('restored from a backup') as string });
+  });
+
   it('3 for rows in quarantine; all others go on', async ({ onTestFinished }) => {
     const shop = await placed(onTestFinished);
     await quarantineReport(shop);
