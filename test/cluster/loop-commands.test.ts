@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { small, type Ended, type Workshop } from '../integration/cli/program.ts';
 import { apiProxy, type ApiProxy, type Fate } from '../support/api-proxy.ts';
-import { smallNodes, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import { removeProcessors, smallNodes, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { until } from '../support/until.ts';
 
 const programs = inject('controlPlane');
@@ -30,17 +30,13 @@ describe.skipIf(typeof programs === 'string')('the commands that bring commits o
   afterAll(() => server.stop());
   beforeEach(async () => {
     shop = await small((close) => { closes.push(close); });
-    closes.push(async () => {
-      await server.send('DELETE', '/apis/apps/v1/namespaces/default/statefulsets?propagationPolicy=Background');
-      await until(async () => (await sets()).length === 0 && (await pods()) === '', 'nothing is left');
-    });
+    closes.push(() => removeProcessors(server));
   });
   afterEach(async () => {
     for (const close of closes.splice(0).reverse()) await close();
   });
 
   const sets = async () => ((await server.send('GET', '/apis/apps/v1/namespaces/default/statefulsets')) as unknown as { items: { metadata: { name: string; generation: number; annotations?: Record<string, string>; labels: Record<string, string>; managedFields: { manager: string; subresource?: string }[] }; spec: { replicas: number } }[] }).items;
-  const pods = (): Promise<string> => server.kubectl('get', 'pods', '-o', 'name');
   const managers = async (): Promise<readonly string[]> => [...new Set((await sets()).flatMap(({ metadata }) => metadata.managedFields.filter(({ subresource = '' }) => subresource === '').map(({ manager }) => manager)))].sort();
   /** What controllers change of the status counts not. */
   const versions = async (): Promise<readonly string[]> => (await sets()).map(({ metadata: { name, generation } }) => `${name} ${String(generation)}`);

@@ -1,6 +1,7 @@
 import { describe, expect, inject, test } from 'vitest';
 import { giveBack } from '../../src/apply/hand-over.ts';
 import { readApplied } from '../../src/operator/applied-view.ts';
+import { removeProcessors } from '../support/cluster-fleet.ts';
 import { useLoop, type Started } from '../support/loop.ts';
 import { until } from '../support/until.ts';
 
@@ -8,7 +9,7 @@ const programs = inject('controlPlane');
 
 describe.skipIf(typeof programs === 'string')('the loop that keeps the cluster at the newest commit', () => {
   const world = useLoop(programs);
-  const { emptyCluster, sets, names, path, nameOf, start, settled, remove, release, events, problems, manifest, deafKubeconfig, committed, committedWith } = world;
+  const { sets, names, path, nameOf, start, settled, remove, release, events, problems, manifest, deafKubeconfig, committed, committedWith } = world;
 
   test('creates what is committed, and sends nothing while that is so, not even after a restart', async () => {
     const first = start();
@@ -186,7 +187,7 @@ describe.skipIf(typeof programs === 'string')('the loop that keeps the cluster a
     expect((await sets()).flatMap(({ metadata }) => Object.keys(metadata.annotations).filter((key) => key.startsWith('kubectl')))).toEqual([]);
     await settled(opened);
 
-    await emptyCluster();
+    await removeProcessors(world.server);
     await world.server.kubectl('apply', '--server-side', '--field-manager=argocd-controller', '-f', yaml);
     await world.server.kubectl('annotate', '--field-manager=argocd-controller', 'statefulset', '--all', 'argocd.argoproj.io/tracking-id=fleet:apps/StatefulSet:default/x');
     const careful = start();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { openApplier, type OpenApplier } from '../../src/cli/applier.ts';
 import { silentLog } from '../../src/platform/log.ts';
-import { podsOf, smallNodes, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
+import { removeProcessors, podsOf, smallNodes, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';
 import { openSmallFleet, type TestFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 
@@ -36,16 +36,12 @@ describe.skipIf(typeof programs === 'string')('what is committed runs, with the 
       { repository: fleet.engine.repository, assertLeading: () => Promise.resolve(), onChange: () => undefined },
     );
     closes.push(() => opened.close());
-    closes.push(emptyCluster);
+    closes.push(() => removeProcessors(server));
   });
   afterEach(async () => {
     for (const close of closes.splice(0).reverse()) await close();
   });
 
-  const emptyCluster = async (): Promise<void> => {
-    await server.send('DELETE', '/apis/apps/v1/namespaces/default/statefulsets?propagationPolicy=Foreground');
-    await until(async () => (await podsOf(server)).length === 0, 'nothing is left');
-  };
   const bring = async (): Promise<void> => {
     await fleet.beat('edge-1', 'edge-2');
     await fleet.once();

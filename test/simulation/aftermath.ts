@@ -1,15 +1,14 @@
 import { fateOf } from '../../src/apply/stuck-pods.ts';
 import { mostAtOnce } from '../../src/apply/adopt.ts';
 import { millis } from '../../src/model/time.ts';
+import { asLeader } from './as-leader.ts';
 import type { PodObject } from './cluster.ts';
 import type { CycleHost } from './cycle-runner.ts';
-import { assertLeader } from './leader.ts';
 import type { Mutation } from './mutations.ts';
 import { PowerOffs } from './power-off.ts';
 import type { Rows } from './rows.ts';
 
 const lookEveryMs = 5_000;
-const timeoutMs = 10_000;
 /** For the answers of one look; what has no answer by then is asked anew. */
 const patienceMs = 4_000;
 
@@ -60,7 +59,7 @@ export class Aftermath {
     const { world, view } = this.#host;
     const orphans = view?.orphans(world.script.policy) ?? [];
     if (orphans.length === 0) return;
-    this.#leading((rows) => orphans.flatMap((orphan) => departureOf(rows, orphan, world.mutation)), (left) => {
+    asLeader(this.#host, (rows) => orphans.flatMap((orphan) => departureOf(rows, orphan, world.mutation)), (left) => {
       for (const each of left) this.#sweepOne(each);
     });
   }
@@ -89,14 +88,14 @@ export class Aftermath {
   /** `dory.adoptions` is written before a pod is deleted, and ended when ours works: few are between the two at once. */
   #adopt(): void {
     const { cluster } = this.#host.world;
-    this.#leading((rows) => ({ open: [...rows.adoptions], asked: askedOf(rows) }), ({ open, asked }) => {
+    asLeader(this.#host, (rows) => ({ open: [...rows.adoptions], asked: askedOf(rows) }), ({ open, asked }) => {
       if (asked.size === 0) return;
       this.#api(() => [...cluster.pods.values()].map((pod) => ({ ...pod, ready: this.#readyOf(pod.uid), works: cluster.kubelets.works(pod) })), (pods) => {
         for (const [uid, adoption] of open) this.#goOn(uid, adoption, pods);
         const begun = new Set(open.map(([uid]) => uid));
         const next = pods.filter(({ uid, epoch, processor, ready }) => epoch === 0 && ready !== 'unknown' && asked.has(processor) && !begun.has(uid));
         for (const { uid, processor } of next.slice(0, Math.max(0, mostAtOnce - open.length))) {
-          this.#leading((rows) => { rows.adoptions.set(uid, { processor, gone: false }); }, () => this.#delete(uid));
+          asLeader(this.#host, (rows) => { rows.adoptions.set(uid, { processor, gone: false }); }, () => this.#delete(uid));
         }
       });
     });
@@ -109,7 +108,7 @@ export class Aftermath {
 
   #goOn(uid: number, { processor, gone }: { readonly processor: string; readonly gone: boolean }, pods: readonly (PodObject & { readonly ready: string; readonly works: boolean })[]): void {
     const pod = gone ? undefined : pods.find((each) => each.uid === uid);
-    this.#leading((rows) => {
+    asLeader(this.#host, (rows) => {
       const wanted = askedOf(rows).has(processor);
       if (pod !== undefined) {
         if (!wanted && !pod.terminating) rows.adoptions.delete(uid);
@@ -120,14 +119,6 @@ export class Aftermath {
       else rows.adoptions.set(uid, { processor, gone: true });
       return false;
     }, (again) => { if (again) this.#delete(uid); });
-  }
-
-  #leading<T>(run: (rows: Rows) => T, done: (value: T) => void): void {
-    const epoch = this.#host.lease();
-    this.#host.query(timeoutMs, (rows, _, clock) => {
-      assertLeader(rows, clock, epoch ?? 0);
-      return run(rows);
-    }, (answer) => { if (answer.ok) done(answer.value); });
   }
 }
 

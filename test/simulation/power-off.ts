@@ -1,10 +1,9 @@
+import { asLeader } from './as-leader.ts';
 import type { CycleHost } from './cycle-runner.ts';
-import { assertLeader } from './leader.ts';
 import type { Rows } from './rows.ts';
 import type { World } from './world.ts';
 
 const againMs = 10_000;
-const timeoutMs = 10_000;
 
 /** A person who finds a node without power says so, once Dory takes that word: `dory node power-off-confirmed`. */
 export function sayPowerOff(world: World, node: string, afterMs: number): void {
@@ -32,7 +31,7 @@ export class PowerOffs {
   }
 
   tend(): void {
-    this.#leading((rows) => [...rows.powerOffs].map(([node, at]) => ({ node, at, beats: (rows.heartbeats.get(node) ?? 0) > at })), (said) => {
+    asLeader(this.#host, (rows) => [...rows.powerOffs].map(([node, at]) => ({ node, at, beats: (rows.heartbeats.get(node) ?? 0) > at })), (said) => {
       for (const { node, at, beats } of said) this.#look(node, at, beats);
     });
   }
@@ -48,7 +47,7 @@ export class PowerOffs {
   /** Under the row's lock, so that no decision rests on the word that this does not see; all of it in one step. */
   #end(node: string, at: number): void {
     const { id, view, world: { cluster, network, script, mutation, checks } } = this.#host;
-    this.#leading((rows) => {
+    asLeader(this.#host, (rows) => {
       const mayStart = movedSince(rows, node, at).some(([processor, epoch]) => view?.startsOld(processor, epoch, script.policy) !== false);
       if ((mayStart && mutation !== 'power-off-ends-at-once') || rows.powerOffs.get(node) !== at || !cluster.up || !network.up(`${id}-api`)) return;
       cluster.setOutOfService(node, false);
@@ -64,14 +63,6 @@ export class PowerOffs {
       const value = run();
       network.send(`${id}-api`, () => { this.#host.later(0, () => { done(value); }); });
     });
-  }
-
-  #leading<T>(run: (rows: Rows) => T, done: (value: T) => void): void {
-    const epoch = this.#host.lease();
-    this.#host.query(timeoutMs, (rows, _, clock) => {
-      assertLeader(rows, clock, epoch ?? 0);
-      return run(rows);
-    }, (answer) => { if (answer.ok) done(answer.value); });
   }
 }
 

@@ -85,6 +85,13 @@ export function ownKubeconfig(cluster: Pick<ControlPlane, 'send' | 'url' | 'writ
   return writeOwnKubeconfig(cluster, join(cluster.folder, `own-${systemRandom.hex(4)}.kubeconfig`), server);
 }
 
+/** Deletes the StatefulSets of processors, and returns when neither they nor any pods are left. */
+export async function removeProcessors(cluster: Pick<ControlPlane, 'send'>): Promise<void> {
+  await cluster.send('DELETE', '/apis/apps/v1/namespaces/default/statefulsets?propagationPolicy=Background');
+  const count = async (path: string): Promise<number> => ((await cluster.send('GET', path)) as { items: readonly unknown[] }).items.length;
+  await until(async () => (await count('/apis/apps/v1/namespaces/default/statefulsets')) + (await count('/api/v1/namespaces/default/pods')) === 0, 'nothing is left');
+}
+
 /** As the program watches it; to be started and closed. */
 export function watchedCluster(kubeconfig: string, on: { readonly change?: () => void; readonly health?: (healthy: boolean) => void; readonly member?: (processorId: string) => void; readonly fresh?: Millis } = {}): Cluster {
   return createCluster({

@@ -5,7 +5,7 @@ import type { ControlPlanePrograms } from '../../src/cli/demo/control-plane-prog
 import type { OwnTree, Repository } from '../../src/commit/repository.ts';
 import { blobName } from '../../src/platform/digest.ts';
 import { silentLog } from '../../src/platform/log.ts';
-import { startOwnControlPlane, type OwnControlPlane } from './cluster-fleet.ts';
+import { removeProcessors, startOwnControlPlane, type OwnControlPlane } from './cluster-fleet.ts';
 import { openSmallFleet, type TestFleet } from './fleet.ts';
 import { until } from './until.ts';
 
@@ -29,7 +29,7 @@ export function useLoop(programs: ControlPlanePrograms | string) {
   afterAll(() => server.stop());
 
   beforeEach(async () => {
-    closes.push(emptyCluster);
+    closes.push(() => removeProcessors(server));
     fleet = await openSmallFleet();
     closes.push(() => fleet.close());
     await fleet.once();
@@ -38,10 +38,6 @@ export function useLoop(programs: ControlPlanePrograms | string) {
     for (const close of closes.splice(0).reverse()) await close();
   });
 
-  const emptyCluster = async (): Promise<void> => {
-    await server.send('DELETE', '/apis/apps/v1/namespaces/default/statefulsets?propagationPolicy=Background');
-    await until(async () => (await sets()).length === 0, 'nothing is left');
-  };
   const sets = async (): Promise<Sets['items']> => ((await server.send('GET', '/apis/apps/v1/namespaces/default/statefulsets')) as unknown as Sets).items;
   const names = async (): Promise<readonly string[]> => (await sets()).map(({ metadata }) => `${metadata.labels['processor-id']?.slice(-2) ?? '?'} ${metadata.annotations['dory.io/epoch'] ?? '?'}`).sort();
   const path = (name: string): string => `/apis/apps/v1/namespaces/default/statefulsets/${name}`;
@@ -113,6 +109,6 @@ export function useLoop(programs: ControlPlanePrograms | string) {
   return {
     get server() { return server; },
     get fleet() { return fleet; },
-    closes, emptyCluster, sets, names, path, nameOf, start, settled, remove, release, events, problems, manifest, deafKubeconfig, committed, committedWith,
+    closes, sets, names, path, nameOf, start, settled, remove, release, events, problems, manifest, deafKubeconfig, committed, committedWith,
   };
 }
