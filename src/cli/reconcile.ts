@@ -58,8 +58,7 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
     const health = cluster === null ? null : healthOf(runtime, lease, cluster);
     // Of what is committed from here on it is known when it is live.
     await health?.once();
-    await lookAtRemote(runtime, engine);
-    const report = await cycle(engine.stages);
+    const report = await cycleAndRestore(runtime, engine);
     await argocd?.idle();
     await argocd?.record();
     const applied = settings.apply === 'ssa' ? reportDocument(await applyOnce(runtime, engine, { leading, cycleName })) : null;
@@ -73,13 +72,19 @@ async function oneCycle(runtime: OpenRuntime, lease: Lease, cluster: Cluster | n
   }
 }
 
-/** What others did to our folder, be it that they set the branch back, is undone by the cycle, also by one that decides nothing. */
-async function lookAtRemote({ log }: OpenRuntime, { publisher }: Engine): Promise<void> {
-  await publisher.checkRemote().catch((error: unknown) => {
+/**
+ * A cycle that publishes nothing does not look at the remote. What others did to our folder, be it that they set the branch back, is
+ * undone all the same; after the cycle, since no decision should wait for a remote that says nothing.
+ */
+async function cycleAndRestore({ log }: OpenRuntime, { publisher, stages }: Engine): Promise<CycleReport> {
+  const report = await cycle(stages);
+  if (report.publication !== null) return report;
+  const edit = await publisher.checkRemote().catch((error: unknown) => {
     if (error instanceof Failure && error.code === 'database-behind') throw error;
-    // Whether that matters, the cycle says: what nobody has to publish needs no remote, and what is decided must not wait for one.
     log.warn({ err: error }, 'the remote could not be asked for its head');
+    return null;
   });
+  return edit === null ? report : cycle(stages);
 }
 
 /** What the cluster shows by now; what it has yet to do, the next look tells. */
