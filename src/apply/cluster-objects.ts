@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
-import { objectSchema, type KubeObject } from '../platform/kube/watch.ts';
+import { objectSchema, type KubeObject } from '../platform/kube/object.ts';
 import type { KubeAnswer, KubeRequest, KubeWriter } from '../platform/kube/write.ts';
 import type { KindRef } from './compare.ts';
 import type { JsonPatch } from './hand-over.ts';

@@ -1,8 +1,8 @@
 import { digestText } from '../platform/digest.ts';
+import { isMap } from '../platform/kube/object.ts';
 import { Failure } from '../model/failure.ts';
 import type { Epoch, ProcessorId, RevisionId } from '../model/ids.ts';
 import type { Listing } from '../model/tree.ts';
-import { isMap } from './fields.ts';
 import { positive } from './live.ts';
 import { keyOf, type DesiredEntry, type DesiredObject, type DesiredTree } from './objects.ts';
 import { parseManifest } from './plain-yaml.ts';

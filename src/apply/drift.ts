@@ -1,6 +1,6 @@
-import type { KubeObject } from '../platform/kube/watch.ts';
+import { isMap, type KubeObject } from '../platform/kube/object.ts';
 import { canonicalJson } from '../platform/digest.ts';
-import { appliedValues, inOneForm, isMap, itemKeys, type Fields } from './fields.ts';
+import { appliedValues, inOneForm, itemKeys, type Fields } from './fields.ts';
 import { isOurEntry, managersOf, ourValues } from './live.ts';
 
 /** Who changed what of our fields, and when. Values are left out: they may be secret. */

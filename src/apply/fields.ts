@@ -1,6 +1,7 @@
 import type { Digest } from '../model/ids.ts';
 import { quantity } from '../model/quantity.ts';
 import { canonicalJson, digestOf } from '../platform/digest.ts';
+import { isMap } from '../platform/kube/object.ts';
 
 /**
  * Who owns what of an object: `metadata.managedFields`, in the form FieldsV1. Keys of it name a field (`f:`), an item of a list by its
@@ -146,8 +147,4 @@ export function appliedValues(manifest: unknown): unknown {
 
 function without(map: Values, names: readonly string[]): Values {
   return Object.fromEntries(Object.entries(map).filter(([name]) => !names.includes(name)));
-}
-
-export function isMap(value: unknown): value is Values {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

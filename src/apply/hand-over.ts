@@ -1,5 +1,5 @@
 import { byText } from '../model/ids.ts';
-import type { KubeObject } from '../platform/kube/watch.ts';
+import type { KubeObject } from '../platform/kube/object.ts';
 import { unionOf } from './fields.ts';
 import { fieldManager, managersOf } from './live.ts';
 

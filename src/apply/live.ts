@@ -1,6 +1,6 @@
 import { byText, type Epoch, type ProcessorId, type RevisionId } from '../model/ids.ts';
-import type { KubeObject } from '../platform/kube/watch.ts';
-import { isMap, ownedDigest, ownedValues, unionOf, type FieldManager, type Fields } from './fields.ts';
+import { isMap, type KubeObject } from '../platform/kube/object.ts';
+import { ownedDigest, ownedValues, unionOf, type FieldManager, type Fields } from './fields.ts';
 import type { LiveObject } from './objects.ts';
 
 /** Our field manager: in every request that writes, and in `managedFields` of what was written. */

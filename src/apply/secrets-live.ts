@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { z } from 'zod';
-import type { KubeObject } from '../platform/kube/watch.ts';
+import type { KubeObject } from '../platform/kube/object.ts';
 import type { Random } from '../platform/random.ts';
 import { isOurEntry, managersOf, ourValues } from './live.ts';
 

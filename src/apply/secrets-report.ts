@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Failure } from '../model/failure.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
-import { objectSchema } from '../platform/kube/watch.ts';
+import { objectSchema } from '../platform/kube/object.ts';
 import { inBatches } from '../platform/pg.ts';
 import { bearsOurLabel, isOurSecret, ourLabel, readSecret, type LiveSecret, type Marker } from './secrets-live.ts';
 import { compareSecret, secretKey, type NeededSecret, type SecretsView, type SecretState } from './secrets.ts';

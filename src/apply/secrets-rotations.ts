@@ -2,7 +2,7 @@ import type { Fleet } from '../model/fleet.ts';
 import { Failure } from '../model/failure.ts';
 import { millis, type Millis } from '../model/time.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
-import { objectSchema } from '../platform/kube/watch.ts';
+import { objectSchema } from '../platform/kube/object.ts';
 import { inBatches } from '../platform/pg.ts';
 import type { SecretsKeeper } from './secrets-keeper.ts';
 import { markerOf, readValues, type Marker } from './secrets-live.ts';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Credentials } from '../model/credentials.ts';
 import { Failure } from '../model/failure.ts';
 import type { Digest } from '../model/ids.ts';
-import { objectSchema, type KubeObject } from '../platform/kube/watch.ts';
+import { objectSchema, type KubeObject } from '../platform/kube/object.ts';
 import type { KubeWriter } from '../platform/kube/write.ts';
 import { inBatches } from '../platform/pg.ts';
 import type { Action, Outcome } from './actions.ts';

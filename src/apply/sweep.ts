@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { uuid } from '../model/ids.ts';
 import type { Millis } from '../model/time.ts';
 import { inBatches } from '../platform/pg.ts';
 import { deletePod, kubeletReader, listPods, readPod, type KubeletReader, type LivePod, type PodCalls, type PodRef } from './pods.ts';
@@ -28,9 +29,6 @@ export interface Swept {
   /** It was not decided before that it goes. */
   readonly first: boolean;
 }
-
-/** A label is what somebody wrote: one that is no id of a row is nobody's, and holds up no other. */
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** A pod and a node are asked for each: enough to clear a large node within a few seconds, and few beside all else. */
 const atOnce = 8;
@@ -103,6 +101,7 @@ async function readDepartures(pool: Pool, orphans: readonly Orphan[]): Promise<r
       where case when p.epoch is not null then p.epoch > o.epoch and p.phase = 'active'
                  -- What is desired again is placed once more, where it was under the same epoch.
                  else e.epoch is not null and not exists (select from processors d where d.id = o.processor_id and d.status::text not in ('terminated', 'failed')) end`,
+    // A label is what somebody wrote: one that is no id of a row is nobody's, and holds up no other.
     [JSON.stringify(orphans.filter(({ processorId }) => uuid.test(processorId)).map(({ uid, processorId, epoch }) => ({ uid, processor_id: processorId, epoch })))],
   );
   const byUid = new Map(orphans.map((orphan) => [orphan.uid, orphan]));

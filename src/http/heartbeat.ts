@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { NodeId, ProcessorId } from '../model/ids.ts';
+import { uuid, type NodeId, type ProcessorId } from '../model/ids.ts';
 
 /** One heartbeat, parsed. Fields that were absent are null. */
 export interface Beat {
@@ -79,7 +79,6 @@ export interface FieldProblem {
 
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problems: readonly FieldProblem[] };
 
-const uuidPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** The year 9999: what PostgreSQL and everybody else can still print. */
 const lastSecond = 253_402_300_799;
 
@@ -139,12 +138,12 @@ export function parseBeat(body: unknown): Parsed<Beat> {
 /** The SDK says "unknown" where it can't tell its node. */
 function nodeOf(node: string): Pick<Beat, 'nodeId' | 'nodeName'> {
   if (node === '' || node === 'unknown') return { nodeId: null, nodeName: null };
-  return uuidPattern.test(node) ? { nodeId: node.toLowerCase() as NodeId, nodeName: null } : { nodeId: null, nodeName: node };
+  return uuid.test(node) ? { nodeId: node.toLowerCase() as NodeId, nodeName: null } : { nodeId: null, nodeName: node };
 }
 
 function subjectOf(id: string): BeatSubject {
   if (id === '') return { kind: 'node' };
-  return uuidPattern.test(id) ? { kind: 'processor', id: id.toLowerCase() as ProcessorId } : { kind: 'stranger' };
+  return uuid.test(id) ? { kind: 'processor', id: id.toLowerCase() as ProcessorId } : { kind: 'stranger' };
 }
 
 /** Every problem that zod found, with the value at its path. */

@@ -22,6 +22,9 @@ export type RevisionId = Brand<number, 'RevisionId'>;
 /** A per-processor fencing number: 1, 2, …; only ever rises. */
 export type Epoch = Brand<number, 'Epoch'>;
 
+/** A uuid, in whichever case it was written. */
+export const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
 /** Orders identifiers by code unit, so that every machine and every locale agrees. */
 export function byText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;

@@ -5,7 +5,7 @@ import { quantity } from '../model/quantity.ts';
 import type { LivePod } from '../model/rollout.ts';
 import type { NodeCondition } from '../model/snapshot.ts';
 import type { Millis } from '../model/time.ts';
-import type { KubeObject } from '../platform/kube/watch.ts';
+import type { KubeObject } from '../platform/kube/object.ts';
 
 /** What is kept of one Node. */
 export interface NodeEntry extends Omit<NodeCondition, 'since' | 'leaseAgeMs'> {

@@ -4,7 +4,7 @@ import type { Placement } from '../model/placement.ts';
 import { quantity } from '../model/quantity.ts';
 import type { LiveMember, LivePod, LiveProcessor, LiveSet } from '../model/rollout.ts';
 import type { Millis } from '../model/time.ts';
-import type { KubeObject } from '../platform/kube/watch.ts';
+import type { KubeObject } from '../platform/kube/object.ts';
 import { isReady, podStatusSchema, restartsOf, troubleOf } from './pod-trouble.ts';
 
 const setSchema = z.object({

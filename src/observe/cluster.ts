@@ -7,7 +7,8 @@ import type { AgentSignals, NodeCondition, NodeSignals } from '../model/snapshot
 import { after, elapsed, millis, seconds, type Instant, type Millis } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
-import { createKubeCache, type KubeCache, type KubeObject } from '../platform/kube/watch.ts';
+import type { KubeObject } from '../platform/kube/object.ts';
+import { createKubeCache, type KubeCache } from '../platform/kube/watch.ts';
 import type { Log } from '../platform/log.ts';
 import type { Random } from '../platform/random.ts';
 import { isOutOfService, readNode, utilization, type NodeEntry } from './cluster-nodes.ts';

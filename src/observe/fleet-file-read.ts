@@ -1,5 +1,6 @@
 import { isMap, isNode, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
 import { Failure } from '../model/failure.ts';
+import { uuid } from '../model/ids.ts';
 import { millis, type Millis } from '../model/time.ts';
 import { digestText } from '../platform/digest.ts';
 import { parseDuration } from '../platform/durations.ts';
@@ -111,11 +112,9 @@ function unique(keys: readonly string[], what: string, complain: (message: strin
   });
 }
 
-const isUuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
 /** The uuid itself in lower case, or one (version 8) made from the name: the same on every machine. */
 export function uuidOf(kind: string, name: string): string {
-  if (isUuid.test(name)) return name.toLowerCase();
+  if (uuid.test(name)) return name.toLowerCase();
   const hex = digestText(`dory fleet file ${kind} ${name}`);
   return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `a${hex.slice(17, 20)}`, hex.slice(20, 32)].join('-');
 }

@@ -8,7 +8,7 @@ import { byText, type Epoch, type ProcessorId, type RevisionId } from '../model/
 import { millis } from '../model/time.ts';
 import { createMembers, readPod, readStatefulSet } from '../observe/cluster-pods.ts';
 import type { KubeClient } from '../platform/kube/client.ts';
-import { objectSchema } from '../platform/kube/watch.ts';
+import { objectSchema } from '../platform/kube/object.ts';
 import { inTransaction } from '../platform/pg.ts';
 import { reason } from './fields.ts';
 import { operation, type Caller, type OperatorContext } from './operation.ts';

@@ -5,7 +5,8 @@ import { findControlPlane, type ControlPlanePrograms } from '../../src/cli/demo/
 import { goesOn } from '../../src/cycle.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
 import { createKubeClient } from '../../src/platform/kube/client.ts';
-import { createKubeCache, type KubeObject } from '../../src/platform/kube/watch.ts';
+import type { KubeObject } from '../../src/platform/kube/object.ts';
+import { createKubeCache } from '../../src/platform/kube/watch.ts';
 import { seconds } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { silentLog } from '../../src/platform/log.ts';

@@ -7,7 +7,7 @@ import { seconds } from '../../src/model/time.ts';
 import { readCredentialRows, readCredentials } from '../../src/observe/credentials.ts';
 import { createObserver } from '../../src/observe/database.ts';
 import { createMembers, readPod, readStatefulSet } from '../../src/observe/cluster-pods.ts';
-import { objectSchema } from '../../src/platform/kube/watch.ts';
+import { objectSchema } from '../../src/platform/kube/object.ts';
 import { acquire } from '../../src/platform/leadership.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';

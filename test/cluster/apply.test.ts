@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Action } from '../../src/apply/actions.ts';
 import type { Execution } from '../../src/apply/execute.ts';
-import type { KubeObject } from '../../src/platform/kube/watch.ts';
+import type { KubeObject } from '../../src/platform/kube/object.ts';
 import { millis } from '../../src/model/time.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { addNode, grantAlso, setKubelet, startOwnControlPlane, type OwnControlPlane } from '../support/cluster-fleet.ts';

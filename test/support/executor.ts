@@ -7,7 +7,7 @@ import type { Epoch, ProcessorId } from '../../src/model/ids.ts';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { digestText } from '../../src/platform/digest.ts';
 import { createAccess } from '../../src/platform/kube/access.ts';
-import type { KubeObject } from '../../src/platform/kube/watch.ts';
+import type { KubeObject } from '../../src/platform/kube/object.ts';
 import { createKubeWriter } from '../../src/platform/kube/write.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import type { ControlPlane, Json } from './control-plane.ts';

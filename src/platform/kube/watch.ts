@@ -51,8 +51,6 @@ export interface KubeCacheOptions<T> {
   readonly onState: (up: boolean) => void;
 }
 
-export { objectSchema, type KubeObject };
-
 const listSchema = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(z.unknown()).nullable() });
 const eventSchema = z.object({ type: z.enum(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']), object: z.unknown() });
 const bookmarkSchema = z.object({ metadata: z.object({ resourceVersion: z.string() }) });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { driftOf } from '../../../src/apply/drift.ts';
 import { giveBack, handOver } from '../../../src/apply/hand-over.ts';
-import type { KubeObject } from '../../../src/platform/kube/watch.ts';
+import type { KubeObject } from '../../../src/platform/kube/object.ts';
 
 const entry = (manager: string, operation: string, fieldsV1: object, time = '2026-01-01T00:00:00Z', subresource = ''): object => ({ manager, operation, apiVersion: 'v1', time, fieldsType: 'FieldsV1', fieldsV1, ...(subresource === '' ? {} : { subresource }) });
 const port = 'k:{"containerPort":8080,"protocol":"TCP"}';

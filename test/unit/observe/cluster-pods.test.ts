@@ -3,7 +3,7 @@ import type { LivePod } from '../../../src/model/rollout.ts';
 import { millis } from '../../../src/model/time.ts';
 import { utilization, type NodeEntry } from '../../../src/observe/cluster-nodes.ts';
 import { createMembers, readPod, readStatefulSet } from '../../../src/observe/cluster-pods.ts';
-import type { KubeObject } from '../../../src/platform/kube/watch.ts';
+import type { KubeObject } from '../../../src/platform/kube/object.ts';
 
 const object = (metadata: object, rest: object = {}): KubeObject => ({ metadata: { name: 'cam-1-0', namespace: 'harbor', uid: 'u1', resourceVersion: '1', ...metadata }, ...rest });
 const ready = (status: string) => ({ type: 'Ready', status });

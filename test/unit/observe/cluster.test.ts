@@ -3,7 +3,7 @@ import type { Epoch, ProcessorId, RevisionId } from '../../../src/model/ids.ts';
 import { millis } from '../../../src/model/time.ts';
 import { readNode, type NodeEntry } from '../../../src/observe/cluster-nodes.ts';
 import { createMembers, readPod, readStatefulSet } from '../../../src/observe/cluster-pods.ts';
-import type { KubeObject } from '../../../src/platform/kube/watch.ts';
+import type { KubeObject } from '../../../src/platform/kube/object.ts';
 
 const object = (metadata: object, rest: object = {}): KubeObject => ({ metadata: { name: 'edge-1', uid: 'u1', resourceVersion: '1', ...metadata }, ...rest });
 const read = (given: { readonly ready?: string; readonly changed?: string; readonly uid?: string; readonly at: number; readonly spec?: object; readonly status?: object; readonly labels?: object }, before: NodeEntry | null = null): NodeEntry => {
